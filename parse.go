@@ -1,0 +1,244 @@
+package bus
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"time"
+)
+
+// ParseEvent reads one event in its wire form, strictly: a name that is not a
+// field, a name that stands twice, or a value of another type is refused, so
+// that a typo cannot lose a payload. Empty strings, null and the zero time
+// count as absent; so do "index" and "attempt", which only the bus gives. A
+// missing payload is null. The event's payload may share memory with data.
+//
+// The result has passed Check.
+func ParseEvent(data []byte) (Event, error) {
+	s := scanner{data: data}
+	s.space()
+	e, err := s.event()
+	if err != nil {
+		return Event{}, err
+	}
+	if err := s.end(); err != nil {
+		return Event{}, err
+	}
+	return e, e.Check()
+}
+
+// ParseEvents reads an array of events as ParseEvent reads one. More than most
+// events are refused before the rest is looked at. An error of an item carries
+// its number in Line, from 1.
+func ParseEvents(data []byte, most int) ([]Event, error) {
+	s := scanner{data: data}
+	s.space()
+	var events []Event
+	err := s.elements(0, func() error {
+		if len(events) == most {
+			return ErrTooLarge.With("the batch has more than %d events", most)
+		}
+		e, err := s.event()
+		if err == nil {
+			err = e.Check()
+		}
+		if err != nil {
+			return atLine(err, len(events)+1)
+		}
+		events = append(events, e)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return events, s.end()
+}
+
+// atLine says in which line or item an error was found.
+func atLine(err error, line int) error {
+	e, ok := AsError(err)
+	if !ok {
+		return err
+	}
+	c := *e
+	c.Line = line
+	return &c
+}
+
+// CompactJSON checks a JSON text and returns it on one line, so that it can
+// stand in a line of a stream. The result shares memory with data when data is
+// on one line already.
+func CompactJSON(data []byte) ([]byte, error) {
+	s := scanner{data: data}
+	s.space()
+	s.raw = false
+	start := s.pos
+	if err := s.value(0); err != nil {
+		return nil, err
+	}
+	stop, raw := s.pos, s.raw
+	if err := s.end(); err != nil {
+		return nil, err
+	}
+	return oneLine(data[start:stop], raw)
+}
+
+func oneLine(value []byte, raw bool) ([]byte, error) {
+	if !raw {
+		return value, nil
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, value); err != nil {
+		return nil, ErrInvalidJSON.With("%s", err)
+	}
+	return b.Bytes(), nil
+}
+
+// fields are the names an event may have, each with its bit for telling that
+// it stands twice.
+const (
+	fieldID = 1 << iota
+	fieldSubject
+	fieldPayload
+	fieldBase64
+	fieldTraceID
+	fieldKey
+	fieldCreatedAt
+	fieldResponse
+	fieldContentType
+	fieldIndex
+	fieldAttempt
+)
+
+func fieldBit(name []byte) int {
+	switch string(name) {
+	case "id":
+		return fieldID
+	case "subject":
+		return fieldSubject
+	case "payload":
+		return fieldPayload
+	case "payload_base64":
+		return fieldBase64
+	case "trace_id":
+		return fieldTraceID
+	case "key":
+		return fieldKey
+	case "created_at":
+		return fieldCreatedAt
+	case "response_subject":
+		return fieldResponse
+	case "content_type":
+		return fieldContentType
+	case "index":
+		return fieldIndex
+	case "attempt":
+		return fieldAttempt
+	}
+	return 0
+}
+
+func (s *scanner) event() (Event, error) {
+	var e Event
+	seen := 0
+	if s.peek() != '{' {
+		return e, s.fail("an event: an object with a subject and a payload")
+	}
+	err := s.members(0, func(name []byte, _ bool) error {
+		bit := fieldBit(name)
+		if bit == 0 {
+			return ErrUnknownField.With("field %.80q; the fields are id, subject, payload, trace_id, key, created_at, response_subject, content_type and payload_base64", name)
+		}
+		if seen&bit != 0 {
+			return ErrInvalidEvent.With("field %q stands twice", name)
+		}
+		seen |= bit
+		return s.field(&e, bit)
+	})
+	if err != nil {
+		return e, err
+	}
+	return e, checkPayload(&e, seen)
+}
+
+func (s *scanner) field(e *Event, bit int) (err error) {
+	switch bit {
+	case fieldID:
+		e.Id, err = s.text("id")
+	case fieldSubject:
+		e.Subject, err = s.text("subject")
+	case fieldTraceID:
+		e.TraceId, err = s.text("trace_id")
+	case fieldKey:
+		e.Key, err = s.text("key")
+	case fieldResponse:
+		e.ResponseSubject, err = s.text("response_subject")
+	case fieldContentType:
+		e.ContentType, err = s.text("content_type")
+	case fieldCreatedAt:
+		e.CreatedAt, err = s.time()
+	case fieldPayload:
+		err = s.payload(e)
+	case fieldBase64:
+		err = s.base64(e)
+	default:
+		err = s.value(1)
+	}
+	return err
+}
+
+func (s *scanner) payload(e *Event) error {
+	s.raw = false
+	start := s.pos
+	if err := s.value(1); err != nil {
+		return err
+	}
+	value, err := oneLine(s.data[start:s.pos], s.raw)
+	if err != nil {
+		return err
+	}
+	if e.Payload == nil && string(value) != "null" {
+		e.Payload = value
+	}
+	return nil
+}
+
+func (s *scanner) base64(e *Event) error {
+	text, err := s.text("payload_base64")
+	if err != nil {
+		return err
+	}
+	data, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return ErrInvalidEvent.With("payload_base64: %s", err)
+	}
+	e.Payload = data
+	return nil
+}
+
+// checkPayload holds the two ways to give a payload apart: JSON has no content
+// type, bytes have one.
+func checkPayload(e *Event, seen int) error {
+	binary := seen&fieldBase64 != 0
+	switch {
+	case binary && seen&fieldPayload != 0:
+		return ErrInvalidEvent.With("payload and payload_base64 stand side by side, wanted one of them")
+	case binary && e.ContentType == "":
+		return ErrInvalidEvent.With("payload_base64 stands without a content_type")
+	case !binary && e.ContentType != "":
+		return ErrInvalidEvent.With("content_type %.80q stands without payload_base64; a JSON payload has none", e.ContentType)
+	}
+	return nil
+}
+
+func (s *scanner) time() (time.Time, error) {
+	text, err := s.text("created_at")
+	if err != nil || text == "" {
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return time.Time{}, ErrInvalidEvent.With("created_at is %.80q, wanted a time like 2026-01-31T12:00:00Z", text)
+	}
+	return t.UTC(), nil
+}
