@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"example.com/bus"
+)
+
+// Engine keeps events. What it promises is what the bus promises: an event is
+// appended once, at the index given, and readable only when it is durable.
+// Two implementations are judged by one suite, server/enginetest. All methods
+// may be called from many goroutines; a namespace that was not declared is a
+// mistake of the caller and answers bus.ErrUnknownNamespace where an error can
+// be returned, zero values elsewhere.
+type Engine interface {
+	// Namespaces returns the declared ones, sorted.
+	Namespaces() []string
+
+	// Durability names what a returned Append means: "always", "interval=100ms" or "os".
+	Durability() string
+
+	// Incarnation is the identity of the namespace's log, cut to
+	// bus.IncarnationBits. Another log of the same name has another one.
+	Incarnation(namespace string) uint64
+
+	// Append stores the events as one commit, all or none, and fills Index, and
+	// Id and CreatedAt where they are empty. It returns when they are as durable
+	// as Durability says. ctx bounds only the wait for a place in the queue: an
+	// event that was taken is stored, whatever becomes of ctx. Errors:
+	// bus.ErrInsufficientSpace (later appends may work), bus.ErrTooLarge,
+	// bus.ErrStorage (none will until the log is opened again), ctx's.
+	Append(ctx context.Context, namespace string, events []bus.Event) error
+
+	// Bounds returns the first index kept and one past the last readable.
+	Bounds(namespace string) (first, next uint64)
+
+	// Wait returns nil once next > from, or ctx's error, or an error when the
+	// engine is closed.
+	Wait(ctx context.Context, namespace string, from uint64) error
+
+	// Reader reads events from an index on. See delivery.Source.
+	Reader(namespace string, from uint64) interface {
+		Next() ([]bus.Event, error)
+		Seek(index uint64)
+		Close()
+	}
+
+	// Find returns the index of the event with this id without scanning the log:
+	// an id that the namespace gave, or one that came with a restored or copied
+	// event. bus.ErrUnknownEvent when there is none.
+	Find(ctx context.Context, namespace, id string) (uint64, error)
+
+	// IndexAt returns the index of the first event committed at t or later, one
+	// past the last when there is none.
+	IndexAt(ctx context.Context, namespace string, t time.Time) (uint64, error)
+
+	// Inspect returns what there is to say about a namespace.
+	Inspect(namespace string) bus.NamespaceInfo
+
+	// Close makes everything durable and lets the directory go.
+	Close() error
+}
