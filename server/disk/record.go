@@ -129,6 +129,11 @@ func (r *record) readLengths(data []byte) int {
 	return sum
 }
 
+// id returns the id that was chosen, "" when none was.
+func (r *record) id() string {
+	return string(r.texts[r.lengths[0] : r.lengths[0]+r.lengths[1]])
+}
+
 // decoder turns blocks into events. It keeps its scratch space from block to
 // block and is not for concurrent use; the events do not share it.
 type decoder struct {
