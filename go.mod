@@ -1,3 +1,5 @@
 module example.com/bus
 
-go 1.26
+go 1.26.0
+
+require github.com/prometheus/client_golang v1.25.0 // indirect
