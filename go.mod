@@ -2,4 +2,6 @@ module example.com/bus
 
 go 1.26.0
 
-require github.com/prometheus/client_golang v1.25.0 // indirect
+require golang.org/x/crypto v0.58.0
+
+require golang.org/x/sys v0.49.0 // indirect
