@@ -187,3 +187,16 @@ func (h *Hub) Namespaces() []string {
 	slices.Sort(names)
 	return names
 }
+
+// Streams returns how many streams carry the namespace now.
+func (h *Hub) Streams(namespace string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	count := 0
+	for s := range h.streams {
+		if slices.ContainsFunc(s.cursors, func(c *cursor) bool { return c.feed.namespace == namespace }) {
+			count++
+		}
+	}
+	return count
+}

@@ -106,7 +106,7 @@ func (s *Stream) receive(e *bus.Event) bool {
 // room for. The caller holds s.mu.
 func (s *Stream) takeInbox() {
 	n := 0
-	for n < len(s.inbox) && !s.full() && s.launchInbox(s.inbox[n]) {
+	for n < len(s.inbox) && !s.full() && !s.limited() && s.launchInbox(s.inbox[n]) {
 		n++
 	}
 	s.inbox = slices.Delete(s.inbox, 0, n)

@@ -18,6 +18,11 @@ type Spec struct {
 	// without Format, Next returns Deliveries.
 	Shared bool
 	Ack    *AckSpec // nil: ack=none
+	// Limit is how many events the stream carries at most, redeliveries not
+	// counted; 0: no limit. After the last of them Next returns io.EOF, with
+	// acknowledgement once all of them are settled. A stream with a limit does
+	// not share frames.
+	Limit int
 }
 
 // Place is what a stream carries of one namespace.
@@ -48,8 +53,8 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 	if err := h.check(spec); err != nil {
 		return nil, err
 	}
-	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, inboxes: spec.Inboxes, wake: make(chan struct{}, 1)}
-	s.shared = spec.Shared && spec.Format != nil && spec.Ack == nil && len(spec.Sources) == 1 && len(spec.Inboxes) == 0
+	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, limit: spec.Limit, inboxes: spec.Inboxes, wake: make(chan struct{}, 1)}
+	s.shared = spec.Shared && spec.Format != nil && spec.Limit == 0 && spec.Ack == nil && len(spec.Sources) == 1 && len(spec.Inboxes) == 0
 	if spec.Ack != nil {
 		s.flights = newFlights(*spec.Ack)
 	}
@@ -87,6 +92,9 @@ func (h *Hub) check(spec Spec) error {
 		if !bus.IsInbox(subject) {
 			return bus.ErrInvalidSubject.With("%q is not an inbox: wanted a subject that begins with %s", subject, bus.InboxNamespace)
 		}
+	}
+	if spec.Limit < 0 {
+		return bus.ErrInvalidParameter.With("limit %d: it may not be negative", spec.Limit)
 	}
 	return checkAck(spec.Ack)
 }

@@ -20,6 +20,7 @@ type Stream struct {
 	format  *Format
 	shared  bool // Next returns frames
 	cursors []*cursor
+	limit   int // 0: none
 	inboxes []string
 	wake    chan struct{} // holds a token when something may have come
 
@@ -36,6 +37,7 @@ type Stream struct {
 	closed  bool
 	busy    bool // Next is at work and owns the readers
 	starved bool // there was more than the window had room for
+	taken   int  // events handed on for the first time
 	inbox   []*bus.Event
 	flights *flights // nil: ack=none
 	recent  recent   // inbox events that were handed on
@@ -120,6 +122,12 @@ func (s *Stream) over(ending bool) error {
 	if ending {
 		return s.end
 	}
+	if s.limited() {
+		if s.flights.count() > 0 {
+			return nil
+		}
+		return io.EOF
+	}
 	open := len(s.cursors) == 0
 	for _, c := range s.cursors {
 		if c.err != nil && len(c.queue) == 0 {
@@ -175,7 +183,7 @@ func (s *Stream) rested(c *cursor) bool {
 		c.shift(len(c.queue))
 	}
 	failed := c.err != nil && len(c.queue) == 0 && len(c.rest) == 0
-	noRoom := s.flights.full()
+	noRoom := s.flights.full() || s.limited()
 	s.starved = s.starved || noRoom
 	s.mu.Unlock()
 	if done && c.mode != reading {
@@ -222,10 +230,14 @@ func (s *Stream) full() bool {
 	return s.bytes >= chunkBytes || len(s.chunk.Deliveries) >= chunkEvents
 }
 
+// limited reports whether the stream has carried all that it was asked for.
+// The caller holds s.mu.
+func (s *Stream) limited() bool { return s.limit > 0 && s.taken >= s.limit }
+
 // emit puts an event into the chunk, or reports that there is no room. The
 // caller holds s.mu.
 func (s *Stream) emit(c *cursor, e *bus.Event) bool {
-	if s.full() {
+	if s.full() || s.limited() {
 		return false
 	}
 	if s.shared {
@@ -244,6 +256,9 @@ func (s *Stream) emit(c *cursor, e *bus.Event) bool {
 }
 
 func (s *Stream) deliver(e *bus.Event, attempt int, namespace string) {
+	if attempt == 1 {
+		s.taken++
+	}
 	s.bytes += weigh(e)
 	s.chunk.Deliveries = append(s.chunk.Deliveries, Delivery{Event: e, Attempt: attempt, Namespace: namespace})
 }
