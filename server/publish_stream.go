@@ -3,7 +3,6 @@ package server
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -139,15 +138,12 @@ func (in *lineStream) atLine(err error) error {
 	return &e
 }
 
-// storeRuns appends the group, one commit for each run of events of the same
-// namespace, and returns the receipts of what was stored even when it fails.
+// storeRuns appends the group, one commit for each run, and returns the
+// receipts of what was stored even when it fails.
 func (in *lineStream) storeRuns(group []bus.Event) ([]receipt, error) {
 	var receipts []receipt
 	for len(group) > 0 {
-		namespace, n := bus.Namespace(group[0].Subject), 1
-		for n < len(group) && bus.Namespace(group[n].Subject) == namespace {
-			n++
-		}
+		n := runLength(group)
 		stored, err := in.server.store(in.r.Context(), group[:n])
 		if err != nil {
 			return receipts, err
@@ -165,11 +161,7 @@ func (in *lineStream) answer(receipts []receipt) error {
 	in.start()
 	out := make([]byte, 0, len(receipts)*128)
 	for i := range receipts {
-		line, err := json.Marshal(receipts[i])
-		if err != nil {
-			return err
-		}
-		out = append(append(out, line...), '\n')
+		out = append(out, encode(receipts[i])...)
 	}
 	return in.push(out)
 }
@@ -206,8 +198,21 @@ func (in *lineStream) refuse(err error) {
 	}
 	e := in.server.refusal(in.r, err)
 	in.server.metrics.refused(e.Code)
-	line, err := json.Marshal(problem{Type: "about:blank", Error: e})
-	if err == nil {
-		in.push(append(line, '\n'))
+	in.push(encode(problem{Type: "about:blank", Error: e}))
+}
+
+// runLength counts the events at the front that can be one commit: of one
+// namespace, and no key or id twice, because a line that repeats an earlier one
+// is a duplicate and not a mistake.
+func runLength(group []bus.Event) int {
+	namespace, seen := bus.Namespace(group[0].Subject), make(map[string]bool)
+	for n := range group {
+		e := &group[n]
+		id, key := "id "+e.Id, "key "+e.Key
+		if bus.Namespace(e.Subject) != namespace || e.Id != "" && seen[id] || e.Key != "" && seen[key] {
+			return n
+		}
+		seen[id], seen[key] = true, true
 	}
+	return len(group)
 }
