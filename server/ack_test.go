@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"example.com/bus/server"
 )
 
 func TestAnUnacknowledgedEventComesAgainAndAnAcknowledgedOneDoesNot(t *testing.T) {
@@ -127,6 +130,23 @@ func TestAConfirmedPublishWaitsForDistinctConsumers(t *testing.T) {
 	late := b.refused(504, "confirm_timeout", "POST", "/?confirm=1&timeout=1ms", `{"subject":"orders.2"}`)
 	if late.field("confirmed") != "0" || late.field("wanted") != "1" || late.field("index") != "2" || late.header.Get("X-BUS-EVENT-INDEX") != "2" {
 		t.Errorf("got %s, want how many had, and where the event stands", late.body)
+	}
+}
+
+func TestAPublisherMayWaitLongerThanABodyMayTake(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.BodyTimeout, c.Heartbeat = 5*time.Millisecond, 50*time.Millisecond })
+	s := b.open("subject=orders.*")
+	done := make(chan answer)
+	go func() { done <- b.do("POST", "/?confirm=1&timeout=20s", `{"subject":"orders.1"}`) }()
+	f := s.next("msg")
+	for ping, ok := s.read(); ping.event != "ping"; ping, ok = s.read() { // by then the body's time is over
+		if !ok {
+			t.Fatal("the stream ended, want a ping")
+		}
+	}
+	b.ack(s, f, "")
+	if a := <-done; a.status != http.StatusAccepted {
+		t.Errorf("got %d %s, want 202", a.status, a.body)
 	}
 }
 

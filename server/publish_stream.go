@@ -27,6 +27,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 	}
 	control := http.NewResponseController(w)
 	control.EnableFullDuplex() // HTTP/2 always is, and says so by an error
+	defer clearDeadlines(control)
 	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
 	in.run()
 }

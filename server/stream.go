@@ -129,7 +129,10 @@ func (s *Server) openStream(w http.ResponseWriter, sub *subscription, places []d
 	return st, nil
 }
 
-func (st *stream) close() { st.source.Close() }
+func (st *stream) close() {
+	st.source.Close()
+	clearDeadlines(st.control)
+}
 
 // run writes the stream until it is complete, the peer is gone, or the server
 // stops.
