@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"example.com/bus"
@@ -165,7 +166,10 @@ func (s *strangers) stored(at span, bytes int, chosen []chosenID) {
 	s.known.add(at)
 	s.bytes += bytes
 	if s.set == nil {
-		s.waiting = append(s.waiting, chosen...)
+		for _, c := range chosen {
+			// Ids may be cut from a request's body, which must not stay for them.
+			s.waiting = append(s.waiting, chosenID{id: strings.Clone(c.id), local: c.local})
+		}
 		return
 	}
 	for _, c := range chosen {
