@@ -70,12 +70,12 @@ func (s *strangers) run(ctx context.Context, next uint64, key idKey) {
 	s.mu.Unlock()
 	err := s.scan(ctx, set, known, next)
 	s.adopt(set, err)
-	for ctx.Err() == nil {
+	for running := true; running; s.save() {
 		select {
 		case <-ctx.Done():
+			running = false
 		case <-s.wake:
 		}
-		s.save()
 	}
 	s.closeSaver()
 }
