@@ -2,4 +2,4 @@ module example.com/bus
 
 go 1.26
 
-require pgregory.net/rapid v1.3.0 // indirect
+require pgregory.net/rapid v1.3.0

@@ -100,12 +100,11 @@ func (l *Log) recover() (tail, error) {
 		l.o.Report(Notice{Kind: Corrupt, Path: l.seg.path, Offset: t.damage.Offset, Err: t.damage, Text: t.damage.Error()})
 	}
 	if !l.o.ReadOnly {
-		// An entry is written after its commit was synced: the last commit, when
-		// the index ends with it, needs no proof.
-		if x.view.n > 0 && t.start.offset == from.offset {
-			t.proven = t.end
-		}
-		if err := l.secure(&t); err != nil {
+		// An entry is written only after its commit was synced, and a commit only
+		// after the file's name was: when the index ends with the last commit,
+		// there is nothing to sync, and opening is quick.
+		proven := x.view.n > 0 && t.start.offset == from.offset
+		if err := l.secure(&t, proven); err != nil {
 			return tail{}, err
 		}
 	}
@@ -121,14 +120,17 @@ func (l *Log) recover() (tail, error) {
 // write and its sync leaves a good commit that is in memory only, and one killed
 // between rename and directory sync a file whose name is: showing the first, or
 // answering for an append to the second, would promise what is not yet so.
-func (l *Log) secure(t *tail) error {
-	if t.damage == nil {
+func (l *Log) secure(t *tail, proven bool) error {
+	if t.damage != nil {
+		return nil // a damaged log is not written to, nor is its index
+	}
+	if !proven {
 		if err := l.seg.confirm(min(t.proven, t.end), t.end); err != nil {
 			return fmt.Errorf("sync %s: %w", l.seg.path, err)
 		}
-	}
-	if err := l.o.FS.SyncDir(l.dir); err != nil {
-		return fmt.Errorf("sync directory %s: %w", l.dir, err)
+		if err := l.o.FS.SyncDir(l.dir); err != nil {
+			return fmt.Errorf("sync directory %s: %w", l.dir, err)
+		}
 	}
 	l.durable.Store(t.end)
 	if t.torn != nil {
