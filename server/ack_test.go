@@ -176,8 +176,8 @@ func TestRequestAndReplyByHandThroughAnInbox(t *testing.T) {
 	b.publish(`{"id":"","subject":"app.add","payload":[1,2],"created_at":"0001-01-01T00:00:00Z","response_subject":"_bus_.mine"}`)
 	f := service.next("msg")
 	a := b.publish(`{"subject":"` + f.field("response_subject") + `","payload":3}`)
-	if a.field("receivers") != "1" || a.header.Get("X-BUS-DURABILITY") != "memory" {
-		t.Errorf("got %s, want one receiver, in memory", a.body)
+	if a.field("receivers") != "1" || a.header.Get("X-BUS-DURABILITY") != "memory" || a.header.Get("X-BUS-EVENT-INDEX") != "0" {
+		t.Errorf("got %s %v, want one receiver, in memory, at no index", a.body, a.header)
 	}
 	b.ack(service, f, "")
 	if got := inbox.next("msg"); got.field("payload") != "3" || got.field("subject") != "_bus_.mine" || got.id != "" {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"example.com/bus"
+	"example.com/bus/server/delivery"
 )
 
 const typeProblem = "application/problem+json"
@@ -61,6 +62,9 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 	if damage, ok := errors.AsType[*bus.DamageError](err); ok {
 		s.log.Error("damaged log", "namespace", damage.Namespace, "from", damage.From, "next", damage.Next, "error", damage.Err)
 		return bus.ErrCorrupt.With("%s", damage)
+	}
+	if errors.Is(err, delivery.ErrSlowInbox) {
+		return bus.ErrSlowReader.With("%s", err)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return bus.ErrUnavailable.With("the request ended before it was done")

@@ -190,10 +190,10 @@ func (in *lineStream) start() {
 // refuse tells the error: as the answer while none has begun, as the last line
 // otherwise.
 func (in *lineStream) refuse(err error) {
-	if in.r.ProtoMajor == 1 {
-		in.w.Header().Set("Connection", "close") // the rest of the body is not read
-	}
 	if !in.started {
+		if in.r.ProtoMajor == 1 {
+			in.w.Header().Set("Connection", "close") // the rest of the body is not read
+		}
 		in.server.fail(in.w, in.r, err)
 		return
 	}

@@ -137,6 +137,8 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{400, "invalid_parameter", "GET", "/?subject=orders.*&redelivery=-1s&ack=manual", ``},
 		{400, "invalid_parameter", "GET", "/?subject=orders.*&limit=-1", ``},
 		{400, "invalid_parameter", "GET", "/?subject=orders.*&inflight=5", ``},
+		{400, "invalid_parameter", "GET", "/?subject=orders.*&redelivery=5s", ``},
+		{400, "invalid_parameter", "GET", "/?subject=orders.*&redelivery_count=5", ``},
 		{400, "invalid_parameter", "GET", "/?subject=orders.*&start=oldest&start=newest", ``},
 		{400, "invalid_parameter", "PUT", "/", ``},
 		{400, "invalid_parameter", "PUT", "/?consumer_id=c_x", ``},

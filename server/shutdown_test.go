@@ -111,3 +111,34 @@ func (w *statusRecorder) Header() http.Header { return w.header }
 func (w *statusRecorder) WriteHeader(status int) { w.status = status }
 
 func (w *statusRecorder) Write(p []byte) (int, error) { return len(p), nil }
+
+func TestAStreamThatAlwaysHasSomethingToSendIsEndedToo(t *testing.T) {
+	b := openBus(t)
+	var work sync.WaitGroup
+	address := b.url
+	defer work.Wait()
+	s := b.open("subject=orders.*")
+	work.Go(func() {
+		for n := 0; ; n++ {
+			resp, err := http.Post(address+"/", "application/json", strings.NewReader(`{"subject":"orders.1"}`))
+			if err != nil {
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusAccepted {
+				return
+			}
+		}
+	})
+	s.next("msg")
+	b.stop()
+	for {
+		f, ok := s.read()
+		if f.retry != "" {
+			return
+		}
+		if !ok {
+			t.Fatal("the stream was cut off, want an end with retry")
+		}
+	}
+}
