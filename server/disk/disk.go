@@ -31,6 +31,8 @@ type Options struct {
 	FS         immuta.FS        // nil: the operating system's; another one brings its own directory
 	Now        func() time.Time // nil: time.Now
 	Rand       io.Reader        // nil: crypto/rand.Reader
+
+	saveAt saveLimits // of the index of foreign ids; defaultSaveLimits when zero
 }
 
 // Engine is a server.Engine that keeps each namespace in a log of its own.
@@ -126,7 +128,7 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent()}
-	n.ids = startStrangers(l, o.idFile(dir, name), key, logger)
+	n.ids = startStrangers(l, o.idFile(dir, name), cmp.Or(o.saveAt, defaultSaveLimits()), key, logger)
 	return n, nil
 }
 
@@ -204,11 +206,10 @@ func (e *Engine) close() error {
 		if !ok {
 			continue // opening failed before it
 		}
-		// The log first: what it has taken is reported to the ids by its append.
+		n.ids.close() // first, since it may still be reading the log
 		if err := n.log.Close(); err != nil {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
 		}
-		n.ids.close()
 	}
 	if e.lock != nil {
 		all = append(all, e.lock.Close())
