@@ -35,6 +35,10 @@ type Options struct {
 	saveAt saveLimits // of the index of foreign ids; defaultSaveLimits when zero
 }
 
+// MaxMaxEvent is the greatest limit that Options.MaxEvent may set: an event is
+// one record of the log and is held in memory whole.
+const MaxMaxEvent = 30 << 20
+
 // Engine is a server.Engine that keeps each namespace in a log of its own.
 type Engine struct {
 	durability Durability
@@ -75,6 +79,9 @@ func Open(dir string, o Options) (*Engine, error) {
 // prepare checks the names against each other and against what is there, and
 // makes the directories.
 func prepare(dir string, o Options) ([]string, error) {
+	if o.MaxEvent < 0 || o.MaxEvent > MaxMaxEvent {
+		return nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxMaxEvent)
+	}
 	if o.FS != nil {
 		return checkNames(o.Namespaces, nil)
 	}

@@ -40,6 +40,8 @@ type budget struct {
 	bytes int
 }
 
+func (s *strangers) budget() *budget { return &budget{stop: s.stop, bytes: s.limits.bytes} }
+
 // spend takes records that have been read, and returns errStopped when there is
 // to be no more reading.
 func (b *budget) spend(records [][]byte) error {
@@ -59,9 +61,9 @@ func (b *budget) spend(records [][]byte) error {
 
 // load returns what was saved, an empty set when there is nothing that can be
 // used, or an error when the log itself cannot be asked.
-func (s *strangers) load(b *budget, next uint64, key idKey) (*idSet, span, error) {
+func (s *strangers) load(next uint64, key idKey) (*idSet, span, error) {
 	nothing := span{from: 1, next: 1}
-	set, known, err := s.file.load(b, s.log.ID())
+	set, known, err := s.file.load(s.budget(), s.log.ID())
 	if err == nil {
 		why, failed := s.fits(known, next)
 		if failed != nil {

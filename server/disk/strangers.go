@@ -74,8 +74,7 @@ func (s *strangers) run(next uint64, key idKey) {
 
 // read makes the set from what was saved and from what was not.
 func (s *strangers) read(next uint64, key idKey) (*idSet, error) {
-	b := &budget{stop: s.stop, bytes: s.limits.bytes}
-	set, known, err := s.load(b, next, key)
+	set, known, err := s.load(next, key)
 	if err != nil {
 		s.stopSaving()
 		return newIDSet(key), err
@@ -83,14 +82,15 @@ func (s *strangers) read(next uint64, key idKey) (*idSet, error) {
 	s.mu.Lock()
 	s.saved, set.quiet = known.next, !s.saving
 	s.mu.Unlock()
-	return set, s.scan(b, set, known, next)
+	return set, s.scan(set, known, next)
 }
 
 // scan puts into set what the log has from the end of known up to next.
-func (s *strangers) scan(b *budget, set *idSet, known span, next uint64) error {
+func (s *strangers) scan(set *idSet, known span, next uint64) error {
 	first, _ := s.log.Bounds()
 	known.next = max(known.next, first) // what is no more need not be known
 	s.cover(known)
+	b := s.budget()
 	r := s.log.Reader(known.next)
 	defer r.Close()
 	for from := known.next; from < next; {
