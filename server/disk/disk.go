@@ -39,7 +39,8 @@ type Options struct {
 // one record of the log and is held in memory whole.
 const MaxMaxEvent = 30 << 20
 
-// Engine is a server.Engine that keeps each namespace in a log of its own.
+// Engine is a server.Engine that keeps each namespace in a log of its own. All
+// methods may be called from many goroutines.
 type Engine struct {
 	durability Durability
 	names      []string

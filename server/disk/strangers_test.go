@@ -249,14 +249,13 @@ func TestALongCatchingUpDoesNotKeepAnEngineOpen(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Durability: mustDurability(t, "os"), saveAt: saveLimits{entries: 1 << 20, events: 1 << 20, bytes: 15_000}}
 	e := openTest(t, dir, o)
-	ids := e.logs["orders"].ids
-	ids.stopSaving()
+	e.logs["orders"].ids.stopSaving()
 	var want []bus.Event
 	for i := range 40 {
 		want = append(want, mustAppend(t, e, strange(i*20, 20)...)...)
 	}
 	mustClose(t, e)
-	last, partial := uint64(0), 0
+	last := uint64(0)
 	for range 1000 {
 		e := openTest(t, dir, o)
 		mustClose(t, e)
@@ -267,13 +266,9 @@ func TestALongCatchingUpDoesNotKeepAnEngineOpen(t *testing.T) {
 		if last = ids.saved; last == uint64(len(want)+1) {
 			break
 		}
-		partial++
 		if _, err := e.Find(t.Context(), "orders", "unknown"); !errors.Is(err, bus.ErrUnavailable) {
 			t.Errorf("with a part of the ids: got %v, want %v", err, bus.ErrUnavailable)
 		}
-	}
-	if partial == 0 {
-		t.Log("every close came after the catching up") // a matter of scheduling
 	}
 	checkFound(t, openTest(t, dir, o), want)
 }
