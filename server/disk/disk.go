@@ -2,6 +2,7 @@ package disk
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -162,7 +163,16 @@ func (o *Options) idFile(dir, name string) idFile {
 	}
 }
 
+// logNotice logs what the log has met, as an error only when a person has to do
+// something.
 func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
+	level := slog.LevelWarn
+	switch notice.Kind {
+	case immuta.Corrupt, immuta.Failed:
+		level = slog.LevelError
+	case immuta.IndexRebuilt:
+		level = slog.LevelInfo
+	}
 	attrs := []any{"namespace", name, "path", notice.Path, "offset", notice.Offset, "bytes", notice.Bytes}
 	if notice.Saved != "" {
 		attrs = append(attrs, "saved_to", notice.Saved)
@@ -170,7 +180,7 @@ func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
 	if notice.Err != nil {
 		attrs = append(attrs, "error", notice.Err)
 	}
-	logger.Warn(notice.Text, attrs...)
+	logger.Log(context.Background(), level, notice.Text, attrs...)
 }
 
 // Namespaces returns the names that are open, sorted. The caller must not
@@ -214,7 +224,9 @@ func (e *Engine) close() error {
 		if !ok {
 			continue // opening failed before it
 		}
-		n.ids.close() // first, since it may still be reading the log
+		// The ids first: they may still be reading the log. What the log stores
+		// after them is read at the next open.
+		n.ids.close()
 		if err := n.log.Close(); err != nil {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
 		}
