@@ -242,6 +242,19 @@ func TestIDsAreSavedWhileAppendsGoOn(t *testing.T) {
 	checkFound(t, openTest(t, dir, Options{}), want)
 }
 
+func TestIDsAreFoundBeforeTheirEventsAreReadable(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Durability: mustDurability(t, "interval=1h")}
+	e := openTest(t, dir, o)
+	want := mustAppend(t, e, append(strange(0, 30), testEvent("orders.created", "1"))...)
+	if _, next := e.Bounds("orders"); next != 1 {
+		t.Errorf("got next index %d before the first sync, want 1", next)
+	}
+	checkFound(t, e, want)
+	mustClose(t, e)
+	checkFound(t, openTest(t, dir, o), want)
+}
+
 // TestALongCatchingUpDoesNotKeepAnEngineOpen closes an engine while it reads a
 // log that has lost its index of ids, again and again: each open goes on where
 // the last one stopped.
