@@ -1,0 +1,127 @@
+package immuta
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// FS is the part of a file system that a log needs. It gets whole paths, made
+// of the directory and the checked name given to Open, and follows os in its
+// errors (fs.ErrNotExist, syscall errors). It is safe for many goroutines.
+type FS interface {
+	OpenFile(path string, flag int, perm fs.FileMode) (File, error)
+	Rename(from, to string) error
+	// SyncDir makes the names in a directory durable. A new or renamed file
+	// may vanish in a power cut until it has returned.
+	SyncDir(dir string) error
+}
+
+// File is an open file. ReadAt may be called by many goroutines, also beside
+// WriteAt; the other methods by one at a time.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Truncate(size int64) error
+	Sync() error     // contents and all metadata (fsync)
+	Datasync() error // contents and what is needed to read them back (fdatasync)
+	// Lock takes the file for this handle alone until it is closed, or fails at
+	// once with ErrLocked.
+	Lock() error
+}
+
+// OS is the operating system's FS.
+func OS() FS { return osFS{} }
+
+type osFS struct{}
+
+func (osFS) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
+	f, err := os.OpenFile(path, flag|noFollow, perm)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
+func (osFS) SyncDir(dir string) error     { return syncDir(dir) }
+
+type osFile struct{ *os.File }
+
+func (f osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("%s is not a regular file but %s", f.Name(), info.Mode())
+	}
+	return info.Size(), nil
+}
+
+func (f osFile) Datasync() error { return datasync(f.File) }
+func (f osFile) Lock() error     { return lockFile(f.File) }
+
+// checkName keeps a log's files inside its directory whatever the caller passes.
+func checkName(name string) error {
+	if name == "" || len(name) > 200 || name[0] == '.' || strings.ContainsAny(name, "/\\\x00:") {
+		return fmt.Errorf("log name %q: want 1 to 200 bytes, not starting with a dot, without / \\ : or NUL", name)
+	}
+	return nil
+}
+
+// LockDir takes dir for this process: two servers on one directory would each
+// cut what the other is writing. The error wraps ErrLocked and names the holder.
+// Closing the result gives dir back; so does the end of the process, however it
+// ends. A nil fsys is the operating system's.
+func LockDir(fsys FS, dir string) (io.Closer, error) {
+	if fsys == nil {
+		fsys = OS()
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := fsys.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Lock(); err != nil {
+		defer f.Close()
+		if errors.Is(err, ErrLocked) {
+			return nil, fmt.Errorf("%s is in use by %s: stop that one or use another directory: %w", dir, holder(f), ErrLocked)
+		}
+		return nil, err
+	}
+	host, _ := os.Hostname()
+	text := fmt.Sprintf("pid %d on %q since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+	if err := replace(f, []byte(text)); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// holder reads who has the lock. It is for a message only, so a lock file that
+// cannot be read is no error.
+func holder(f File) string {
+	b := make([]byte, 256)
+	n, _ := f.ReadAt(b, 0)
+	if text := strings.TrimSpace(string(b[:n])); text != "" {
+		return text
+	}
+	return "another process"
+}
+
+// replace makes b all that f holds.
+func replace(f File, b []byte) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt(b, 0)
+	return err
+}

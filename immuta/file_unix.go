@@ -1,0 +1,36 @@
+//go:build unix
+
+package immuta
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// noFollow refuses a symbolic link planted where a log's file should be.
+const noFollow = syscall.O_NOFOLLOW
+
+// lockFile uses flock: it belongs to the open file, so a second Open in the same
+// process is refused too, and the kernel lets go of it when the process dies.
+func lockFile(f *os.File) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return ErrLocked
+		}
+		return err
+	}
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
+}

@@ -1,0 +1,290 @@
+package immuta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Log is an append-only log. All methods are safe for many goroutines.
+type Log struct {
+	o         Options
+	dir, name string
+	seg       *segment // the one segment; a list of closed ones before it has room here
+	index     *index
+	lost      *CorruptError // damage at the very end, found at open: readers that get there are told
+	cuts      int           // torn tails cut at open
+
+	state     atomic.Pointer[state] // what readers may see
+	failure   atomic.Pointer[error] // why no more appends are taken
+	durable   atomic.Int64          // offset up to which all is known to be on stable storage
+	firstTime atomic.Int64          // of the first commit; 0: none, or not readable
+
+	writer *writer // nil: nothing can be appended
+	waits  waits
+
+	rebuilding sync.Mutex // one rebuild of the index at a time
+	closeOnce  sync.Once
+	closed     atomic.Bool
+}
+
+// state is what readers may see, all of one moment. It is never changed.
+type state struct {
+	next   uint64   // one past the last visible record
+	end    int64    // offset where its block ends
+	time   int64    // of the last visible commit
+	recent []cached // the last blocks, in the clear, without a gap up to next
+}
+
+// Open opens dir/name.log, and creates it when there is none (ReadOnly:
+// fs.ErrNotExist). dir must exist. It cuts an unfinished last commit, syncs what
+// is there before anyone sees it, and reads no more than what follows the last
+// checkpoint of dir/name.idx.
+//
+// A damaged tail is not an error here: the log opens for reading, and Err and
+// Append say what is wrong. A damaged file header, an unknown format, a missing
+// or wrong key (ErrSealed, ErrPlain, or Sealing's own error) and a second Open
+// for writing (ErrLocked) are.
+func Open(dir, name string, o Options) (*Log, error) {
+	o, err := o.complete()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	seg, err := openSegment(dir, name, &o)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{o: o, dir: dir, name: name, seg: seg}
+	tail, err := l.recover()
+	if err != nil {
+		seg.file.Close()
+		if l.index != nil && l.index.view.file != nil {
+			l.index.view.file.Close()
+		}
+		return nil, err
+	}
+	l.waits.start()
+	if !o.ReadOnly && l.Err() == nil {
+		l.writer = startWriter(l, tail)
+	}
+	return l, nil
+}
+
+// recover finds the end of the log and makes it fit to be appended to.
+func (l *Log) recover() (tail, error) {
+	size, err := l.seg.file.Size()
+	if err != nil {
+		return tail{}, err
+	}
+	indexPath := filepath.Join(l.dir, l.name+".idx")
+	x, from, why := openIndex(l.o.FS, indexPath, l.seg, size, l.o.ReadOnly)
+	l.index = x
+	t, err := l.seg.scanTail(x, from, size)
+	if err != nil {
+		return tail{}, err
+	}
+	x.forget(t.end)
+	if why != "" && size > l.seg.data() {
+		l.o.Report(Notice{Kind: IndexRebuilt, Path: indexPath, Text: "the index was made anew: " + why})
+	}
+	if t.damage != nil {
+		l.lost = t.lost
+		l.fail(t.damage)
+		l.o.Report(Notice{Kind: Corrupt, Path: l.seg.path, Offset: t.damage.Offset, Err: t.damage, Text: t.damage.Error()})
+	}
+	if !l.o.ReadOnly {
+		// An entry is written only after its commit was synced, and a commit only
+		// after the file's name was: when the index ends with the last commit,
+		// there is nothing to sync, and opening is quick.
+		proven := x.view.n > 0 && t.start.offset == from.offset
+		if err := l.secure(&t, proven); err != nil {
+			return tail{}, err
+		}
+	}
+	l.state.Store(&state{next: t.next, end: t.end, time: t.time})
+	var w window = window{file: l.seg.file, step: blockHeader}
+	if h, bad, err := l.seg.headAt(&w, l.seg.data(), t.end); bad == nil && err == nil {
+		l.firstTime.Store(h.time)
+	}
+	return t, nil
+}
+
+// secure syncs what is kept and cuts what is torn. A process killed between its
+// write and its sync leaves a good commit that is in memory only, and one killed
+// between rename and directory sync a file whose name is: showing the first, or
+// answering for an append to the second, would promise what is not yet so.
+func (l *Log) secure(t *tail, proven bool) error {
+	if t.damage != nil {
+		return nil // a damaged log is not written to, nor is its index
+	}
+	if !proven {
+		if err := l.seg.confirm(min(t.proven, t.end), t.end); err != nil {
+			return fmt.Errorf("sync %s: %w", l.seg.path, err)
+		}
+		if err := l.o.FS.SyncDir(l.dir); err != nil {
+			return fmt.Errorf("sync directory %s: %w", l.dir, err)
+		}
+	}
+	l.durable.Store(t.end)
+	if t.torn != nil {
+		if err := l.cut(t.torn); err != nil {
+			return nil // reads go on
+		}
+	}
+	if err := l.index.ready(l.o.FS); err != nil {
+		l.indexStopped(err)
+	}
+	return nil
+}
+
+func (l *Log) cut(t *torn) error {
+	saved, err := l.seg.cutTorn(t, l.o.FS, l.dir, l.name)
+	if err != nil {
+		err = fmt.Errorf("cut the unfinished commit at offset %d off %s: %w", t.offset, l.seg.path, err)
+		l.fail(err)
+		l.o.Report(Notice{Kind: Failed, Path: l.seg.path, Offset: t.offset, Bytes: t.size, Err: err, Text: err.Error()})
+		return err
+	}
+	l.cuts++
+	text := fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, all zero", l.seg.path, t.offset, t.why, t.size)
+	if saved != "" {
+		text = fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, kept in %s", l.seg.path, t.offset, t.why, t.size, saved)
+	}
+	l.o.Report(Notice{Kind: TornTail, Path: l.seg.path, Offset: t.offset, Bytes: t.size, Saved: saved, Text: text})
+	return nil
+}
+
+func (l *Log) indexStopped(err error) {
+	l.o.Report(Notice{Kind: IndexStopped, Path: l.index.path, Err: err, Text: fmt.Sprintf("the index is not written any more: %v", err)})
+}
+
+// fail ends appending until the log is reopened. The first reason stays.
+func (l *Log) fail(err error) { l.failure.CompareAndSwap(nil, &err) }
+
+// Err is nil, or why the log takes no more appends until it is opened again: the
+// first failed write or sync, or a damaged tail (*CorruptError). Reads go on.
+func (l *Log) Err() error {
+	if err := l.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Append adds records as one commit, all or nothing, and returns when it is as
+// durable as the sync mode says. Records of several calls may share one sync. The
+// records are not kept; they must not change before Append returns.
+//
+// ctx bounds only the wait for room in the queue: once taken, the outcome is
+// waited for, since an append that may or may not have happened helps nobody.
+// Errors: ErrTooLarge (a record over MaxRecord, or 64 MiB in all), ErrReadOnly,
+// ErrClosed, what Err returns, and a full disk (wraps ENOSPC), after which the
+// log goes on as if nothing had been asked of it.
+func (l *Log) Append(ctx context.Context, records [][]byte) (Receipt, error) {
+	if l.o.ReadOnly {
+		return Receipt{}, fmt.Errorf("append to %s: %w", l.seg.path, ErrReadOnly)
+	}
+	if l.closed.Load() {
+		return Receipt{}, ErrClosed
+	}
+	if err := l.Err(); err != nil {
+		return Receipt{}, err
+	}
+	size, err := l.measure(records)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return l.writer.append(ctx, records, size)
+}
+
+// measure bounds an append before anything of it is taken.
+func (l *Log) measure(records [][]byte) (int, error) {
+	if len(records) == 0 {
+		return 0, errors.New("an append of no records: want at least one")
+	}
+	size := 0
+	for i, r := range records {
+		if len(r) > l.o.MaxRecord {
+			return 0, fmt.Errorf("record %d of %d has %d bytes, at most %d are taken: %w", i+1, len(records), len(r), l.o.MaxRecord, ErrTooLarge)
+		}
+		size += recordSize(len(r))
+	}
+	if size > maxAppend {
+		return 0, fmt.Errorf("%d records have %d bytes, at most %d are taken at once: %w", len(records), size, maxAppend, ErrTooLarge)
+	}
+	return size, nil
+}
+
+// Receipt is the answer to an Append.
+type Receipt struct {
+	First uint64    // index of records[0]; the others follow without a gap
+	Time  time.Time // of the commit; never before that of an earlier one
+}
+
+// Bounds returns the first index kept and one past the last that readers see.
+// It takes no lock.
+func (l *Log) Bounds() (first, next uint64) { return l.seg.first, l.state.Load().next }
+
+// ID is drawn when the log is created, and tells it from another of the same name.
+func (l *Log) ID() uint64 { return l.seg.id }
+
+// Close takes no more appends, waits for those that were taken, syncs what is
+// not yet on stable storage, and closes the files. Readers and waiters end with
+// ErrClosed. The error is that of the last sync; a second call returns nil, when
+// the first is done.
+func (l *Log) Close() (err error) {
+	l.closeOnce.Do(func() { err = l.close() })
+	return err
+}
+
+func (l *Log) close() (err error) {
+	var last entry
+	if l.writer != nil {
+		last, err = l.writer.close()
+	}
+	l.closed.Store(true)
+	l.waits.stop()
+	writes := l.writer != nil && l.Err() == nil
+	if failed := l.index.close(l.o.FS, last, !writes); failed != nil {
+		l.indexStopped(failed)
+	}
+	return errors.Join(err, l.seg.file.Close())
+}
+
+// Stat is what a log says of itself.
+type Stat struct {
+	Bytes     int64     // of the file, as far as it holds whole commits that are visible
+	Durable   int64     // offset up to which all is known to be on stable storage
+	First     uint64    // first index kept
+	Next      uint64    // one past the last visible
+	FirstTime time.Time // of the first commit; zero when there is none
+	LastTime  time.Time // of the last visible commit; zero when there is none
+	Created   time.Time
+	Sealed    bool
+	KeyID     [16]byte // of the key that seals, when Sealed
+	TornCuts  int      // unfinished commits cut when this log was opened
+	Err       error    // as Err
+}
+
+// Stat returns the log's figures; each is right, though not all of one moment.
+func (l *Log) Stat() Stat {
+	s := l.state.Load()
+	stat := Stat{
+		Bytes: s.end, Durable: l.durable.Load(), First: l.seg.first, Next: s.next,
+		Created: unixTime(l.seg.created), Sealed: l.seg.sealed, KeyID: l.seg.keyID,
+		TornCuts: l.cuts, Err: l.Err(),
+	}
+	if first := l.firstTime.Load(); first != 0 {
+		stat.FirstTime = unixTime(first)
+	}
+	if s.time != 0 {
+		stat.LastTime = unixTime(s.time)
+	}
+	return stat
+}

@@ -1,0 +1,264 @@
+package immuta
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sort"
+	"time"
+)
+
+// Block is a run of records that were committed together. It may be shared and
+// kept, but not changed; a record kept may hold 256 KiB of its neighbours.
+type Block struct {
+	First   uint64 // index of Records[0]
+	Time    time.Time
+	Records [][]byte
+}
+
+// from is the block without the records before index.
+func (b Block) from(index uint64) Block {
+	if index > b.First {
+		b.Records = b.Records[index-b.First:]
+		b.First = index
+	}
+	return b
+}
+
+// Reader reads the visible records in order. It is not for concurrent use; any
+// number of readers may work beside each other and the writer, and none waits
+// for another. At the end of the log it holds next to no memory.
+type Reader struct {
+	log    *Log
+	index  uint64 // the record wanted next
+	win    window
+	clear  []byte // where sealed blocks are opened to
+	closed bool
+
+	at     uint64 // first index of the block at offset
+	offset int64  // 0: to be looked up
+}
+
+const firstRead = 32 << 10 // grows to chunk while blocks are read in order
+
+// Reader returns a reader whose first block starts with the record from, or with
+// the first one kept when that is later.
+func (l *Log) Reader(from uint64) *Reader {
+	r := &Reader{log: l}
+	r.win = window{file: l.seg.file, step: firstRead, most: chunk, keep: l.seg.sealer == nil}
+	r.Seek(from)
+	return r
+}
+
+// Seek makes index the record that Next starts with.
+func (r *Reader) Seek(index uint64) {
+	index = max(index, r.log.seg.first)
+	if index != r.index {
+		r.index, r.offset = index, 0
+	}
+}
+
+// Close lets go of the reader's memory. Next returns ErrClosed from then on.
+func (r *Reader) Close() error {
+	r.closed = true
+	r.rest()
+	return nil
+}
+
+// rest drops buffers: a subscriber that has caught up costs next to nothing.
+func (r *Reader) rest() {
+	r.win.buf, r.win.step, r.clear = nil, firstRead, nil
+}
+
+// Next returns the next visible block, its first record being the one that is
+// due. io.EOF says that there is none yet: wait with Log.Wait and call again. A
+// *CorruptError says that the record due cannot be read; the reader stays where
+// it is, and may Seek to the error's Next. ErrClosed: the reader or the log is.
+func (r *Reader) Next() (Block, error) {
+	l := r.log
+	if r.closed || l.closed.Load() {
+		return Block{}, ErrClosed
+	}
+	s := l.state.Load()
+	if r.index >= s.next {
+		r.rest()
+		if l.lost != nil {
+			return Block{}, l.lost
+		}
+		return Block{}, io.EOF
+	}
+	if c, ok := s.find(r.index); ok {
+		b := c.from(r.index)
+		r.index = c.First + uint64(len(c.Records))
+		r.at, r.offset = r.index, c.end
+		r.rest()
+		return b, nil
+	}
+	b, err := r.read(s)
+	if err != nil && l.closed.Load() {
+		return Block{}, ErrClosed // the file was closed under the read
+	}
+	return b, err
+}
+
+// find looks for a record among the recent blocks.
+func (s *state) find(index uint64) (*cached, bool) {
+	if len(s.recent) == 0 || index < s.recent[0].First {
+		return nil, false
+	}
+	i := sort.Search(len(s.recent), func(i int) bool { return s.recent[i].First > index })
+	return &s.recent[i-1], true
+}
+
+// read reads the block that holds the record due from the file.
+func (r *Reader) read(s *state) (Block, error) {
+	if r.offset == 0 || r.at != r.index {
+		if err := r.locate(s); err != nil {
+			return Block{}, err
+		}
+	}
+	seg := r.log.seg
+	h, frame, bad, err := seg.frameAt(&r.win, r.offset, s.end)
+	if err != nil {
+		return Block{}, err
+	}
+	if bad == nil {
+		bad = outOfOrder(&h, r.at)
+	}
+	if bad != nil {
+		return Block{}, r.damaged(bad, s)
+	}
+	plain, why := seg.plain(r.room(&h, s), &h, frame, r.offset)
+	if why != "" {
+		return Block{}, r.damaged(&flaw{why: why, trusted: true, h: h}, s)
+	}
+	if seg.sealer != nil {
+		r.clear = r.clear[:len(r.clear)+sealedPrefix+len(plain)]
+	}
+	records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
+	if why != "" {
+		return Block{}, r.damaged(&flaw{why: why, trusted: true, h: h}, s)
+	}
+	b := Block{First: h.first, Time: unixTime(h.time), Records: records}.from(r.index)
+	r.index, r.at, r.offset = h.next(), h.next(), r.offset+h.frame()
+	return b, nil
+}
+
+// room is where a sealed block is opened to: behind the last one, in memory that
+// many blocks share.
+func (r *Reader) room(h *block, s *state) []byte {
+	if r.log.seg.sealer == nil {
+		return nil
+	}
+	if need := int(h.body); cap(r.clear)-len(r.clear) < need {
+		size := min(int64(r.win.step), s.end-r.offset)
+		r.clear = make([]byte, 0, max(need, int(size)))
+	}
+	return r.clear
+}
+
+// locate finds the block that holds the record due.
+func (r *Reader) locate(s *state) error {
+	if r.offset == 0 {
+		e, err := r.log.find(func(e *entry) bool { return e.first <= r.index }, s.end)
+		if err != nil {
+			return err
+		}
+		r.at, r.offset = e.first, e.offset
+	}
+	for {
+		h, at, bad, err := r.log.seg.step(&r.win, r.offset, r.at, s.end)
+		if bad != nil && (err == io.EOF || err == nil && h.first > r.index) {
+			return r.corrupt(bad, h.first)
+		}
+		if err != nil {
+			return err
+		}
+		r.at, r.offset = h.first, at
+		if h.next() > r.index {
+			return nil
+		}
+		r.at, r.offset = h.next(), at+h.frame()
+	}
+}
+
+// damaged reports a bad block at the reader's place and finds where to go on.
+func (r *Reader) damaged(bad *flaw, s *state) error {
+	h, _, found, err := r.log.seg.nextGood(&window{file: r.log.seg.file, step: chunk}, r.offset, bad, r.at, s.end)
+	if err != nil {
+		return err
+	}
+	if !found {
+		h.first = 0
+	}
+	return r.corrupt(bad, h.first)
+}
+
+func (r *Reader) corrupt(bad *flaw, next uint64) error {
+	return &CorruptError{Path: r.log.seg.path, Offset: r.offset, Why: bad.why, From: r.at, Next: next}
+}
+
+// find asks the index, and makes it anew when it is wrong.
+func (l *Log) find(before func(*entry) bool, end int64) (entry, error) {
+	if e, ok := l.index.find(before, end); ok {
+		return e, nil
+	}
+	l.rebuilding.Lock()
+	defer l.rebuilding.Unlock()
+	if e, ok := l.index.find(before, end); ok { // somebody else was faster
+		return e, nil
+	}
+	if err := l.index.rebuild(end); err != nil {
+		return entry{}, fmt.Errorf("rebuild %s: %w", l.index.path, err)
+	}
+	l.o.Report(Notice{Kind: IndexRebuilt, Path: l.index.path, Text: "the index was made anew: an entry did not match the log"})
+	if e, ok := l.index.find(before, end); ok {
+		return e, nil
+	}
+	return entry{first: l.seg.first, offset: l.seg.data(), start: true}, nil
+}
+
+// IndexAt returns the first index whose commit time is t or later, and one past
+// the last visible when there is none. Where blocks are damaged, so that their
+// time is not known, it returns the first of those.
+func (l *Log) IndexAt(t time.Time) (uint64, error) {
+	if l.closed.Load() {
+		return 0, ErrClosed
+	}
+	s := l.state.Load()
+	want := nanoseconds(t)
+	if s.time < want {
+		return s.next, nil
+	}
+	e, err := l.find(func(e *entry) bool { return e.time < want }, s.end)
+	if err != nil {
+		return 0, err
+	}
+	w := window{file: l.seg.file, step: indexEvery}
+	for at, next := e.offset, e.first; at < s.end; {
+		h, found, bad, err := l.seg.step(&w, at, next, s.end)
+		if bad != nil && (errors.Is(err, io.EOF) || err == nil && h.time >= want) {
+			return next, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if h.time >= want {
+			return h.first, nil
+		}
+		at, next = found+h.frame(), h.next()
+	}
+	return s.next, nil
+}
+
+// nanoseconds is t as blocks have it; times out of their range become its ends.
+func nanoseconds(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, 0)):
+		return 0
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}

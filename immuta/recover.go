@@ -1,0 +1,245 @@
+package immuta
+
+import "fmt"
+
+// What a crash may leave at the end of a log, and what it may not. This file is
+// the one judge of it: an unfinished last commit is torn and is cut; all else
+// that is wrong is damage, is reported and never written to.
+
+// tail is what the end of the open segment was found to be.
+type tail struct {
+	next   uint64        // one past the last record that is there
+	end    int64         // where its block ends
+	time   int64         // of the last whole commit
+	start  entry         // where the last whole commit starts
+	proven int64         // all before is on stable storage: the commits from here may not be
+	torn   *torn         // an unfinished commit after end, to be cut
+	damage *CorruptError // the first damage met; the log takes no appends
+	lost   *CorruptError // the last thing there is, when that is damage
+}
+
+// torn is an unfinished last commit.
+type torn struct {
+	offset int64
+	size   int64
+	why    string
+}
+
+// scan walks the blocks from a checkpoint to the end of the file.
+type scan struct {
+	*segment
+	tail
+	win     window
+	size    int64
+	at      int64
+	expect  uint64  // first index of the block at at
+	commit  uint64  // the commit that is open; 0: none
+	begin   int64   // where its first block is
+	noted   []entry // of the open commit
+	index   *index
+	inspect func(h *block, frame []byte, at int64) string // of Verify: what is wrong inside a good frame
+	met     []*CorruptError                               // all damage
+	entered bool                                          // the open commit was entered behind damage, its start is lost
+}
+
+// scanTail reads from a checkpoint (a commit's first block) to size.
+func (s *segment) scanTail(x *index, from entry, size int64) (tail, error) {
+	c := scan{segment: s, size: size, index: x}
+	err := c.run(from)
+	return c.tail, err
+}
+
+func (c *scan) run(from entry) error {
+	c.at, c.expect = from.offset, from.first
+	c.win = window{file: c.file, step: chunk}
+	c.tail.next, c.tail.end, c.tail.time, c.tail.proven = from.first, from.offset, from.time, from.offset
+	for c.at < c.size {
+		h, frame, bad, err := c.frameAt(&c.win, c.at, c.size)
+		if err != nil {
+			return err
+		}
+		if bad == nil {
+			bad = c.misplaced(&h)
+		}
+		if bad == nil && c.inspect != nil {
+			if why := c.inspect(&h, frame, c.at); why != "" {
+				bad = &flaw{why: why, trusted: true, order: true, h: h}
+			}
+		}
+		if bad == nil {
+			c.accept(&h)
+			continue
+		}
+		stop, err := c.judge(bad, frame)
+		if err != nil || stop {
+			return err
+		}
+	}
+	if c.commit != 0 && c.damage == nil {
+		c.tear("the file ends inside a commit")
+	}
+	return nil
+}
+
+// misplaced tells a good block that does not belong where it is.
+func (c *scan) misplaced(h *block) *flaw {
+	if bad := outOfOrder(h, c.expect); bad != nil {
+		return bad
+	}
+	why := ""
+	switch {
+	case c.commit == 0 && !h.isStart():
+		why = fmt.Sprintf("a commit should start with record %d, found a block of commit %d", h.first, h.commit)
+	case c.commit != 0 && h.commit != c.commit:
+		why = fmt.Sprintf("commit %d is not finished, found a block of commit %d", c.commit, h.commit)
+	default:
+		return nil
+	}
+	return &flaw{why: why, trusted: true, order: true, h: *h}
+}
+
+// accept takes a good block. What it belongs to counts once its last block is met.
+func (c *scan) accept(h *block) {
+	if c.commit == 0 {
+		c.commit, c.begin = h.commit, c.at
+		if h.settled() {
+			c.proven = c.at
+		}
+	}
+	c.noted = append(c.noted, entry{first: h.first, time: h.time, offset: c.at, start: h.isStart()})
+	c.at += h.frame()
+	c.expect = h.next()
+	if !h.last() {
+		return
+	}
+	for _, e := range c.noted {
+		c.index.note(e)
+	}
+	c.tail.next, c.tail.end, c.tail.time = c.expect, c.at, h.time
+	if !c.entered {
+		c.tail.start = c.noted[0]
+	}
+	c.noted, c.commit, c.entered = c.noted[:0], 0, false
+}
+
+// judge decides what a bad frame means, and finds where to go on.
+func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
+	unwritten, err := c.isTorn(bad, frame)
+	if err != nil {
+		return true, err
+	}
+	if unwritten && c.damage == nil {
+		c.tear(bad.why)
+		return true, nil
+	}
+	if unwritten { // behind damage nothing is cut: the file is not written to
+		return true, nil
+	}
+	h, at, found, err := c.nextGood(&c.win, c.at, bad, c.expect, c.size)
+	if err != nil {
+		return true, err
+	}
+	met := &CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}
+	if found {
+		met.Next = h.first
+	}
+	c.met = append(c.met, met)
+	c.damage = c.met[0]
+	if !found {
+		// The commit was answered, so its good blocks are still to be read.
+		c.lost = met
+		c.tail.next, c.tail.end = c.expect, c.at
+		return true, nil
+	}
+	c.at, c.expect, c.noted, c.commit = at, h.first, c.noted[:0], 0
+	if !h.isStart() {
+		c.commit, c.begin, c.entered = h.commit, at, true
+	}
+	return false, nil
+}
+
+// tear marks the commit that is open, or would start here, as never finished.
+func (c *scan) tear(why string) {
+	offset := c.at
+	if c.commit != 0 {
+		offset = c.begin
+	}
+	c.torn = &torn{offset: offset, size: c.size - offset, why: why}
+}
+
+// isTorn is the rule. A power cut leaves the end of what was being written
+// missing, or any of its 512-byte sectors unwritten, which then read as zeros
+// since the space was new. So:
+//
+//   - the file ends inside the frame (its length is trusted, it has its own sum,
+//     or less than a header is there): torn;
+//   - a sector's piece of the frame is zero that was not written so: torn, unless
+//     a later commit shows that this one had reached the disk;
+//   - anything else: damage.
+//
+// With SyncAlways every commit says that what precedes it had been synced, so
+// "a later commit" is any. With the other modes a run of commits may be in
+// flight at once; each says whether that was so (flagSettled).
+func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
+	switch {
+	case bad.order:
+		return false, nil
+	case bad.cut:
+		return true, nil
+	case bad.trusted && !c.unwritten(&bad.h, frame):
+		return false, nil
+	case !bad.trusted:
+		head, err := c.win.piece(c.at, blockHeader, c.size)
+		if err != nil || zeroPieces(head, c.at) == 0 {
+			return false, err
+		}
+	}
+	settled, err := c.settledAfter(bad)
+	return !settled, err
+}
+
+// unwritten says whether a frame with a good header and a bad body lacks
+// sectors. A piece with a single bit set becomes zero when that bit rots; that
+// is damage, and the sum tells it: it is off by exactly one bit.
+func (c *scan) unwritten(h *block, frame []byte) bool {
+	if zeroPieces(frame, c.at) <= int(h.zero) {
+		return false
+	}
+	body := frame[blockHeader:]
+	return !oneBitOff(checksum(body)^h.sum, len(body))
+}
+
+// oneBitOff says whether a CRC32C that differs by syndrome is that of n bytes
+// with one bit turned. The sum is linear: a turned bit adds what that bit alone
+// gives, which is the register stepped once for each bit that follows.
+func oneBitOff(syndrome uint32, n int) bool {
+	const polynomial = 0x82F63B78
+	r := uint32(1)
+	for range n * 8 {
+		if r = r>>1 ^ polynomial&-(r&1); r == syndrome {
+			return true
+		}
+	}
+	return false
+}
+
+// settledAfter says whether a good block behind a bad one proves that the bad
+// one's commit was once on stable storage.
+func (c *scan) settledAfter(bad *flaw) (bool, error) {
+	commit := c.commit
+	if commit == 0 {
+		commit = c.expect
+	}
+	w := window{file: c.file, step: chunk}
+	at, from := c.at, c.expect
+	for {
+		h, found, ok, err := c.nextGood(&w, at, bad, from, c.size)
+		if err != nil || !ok {
+			return false, err
+		}
+		if h.commit != commit && h.settled() {
+			return true, nil
+		}
+		at, from, bad = found, h.next(), &flaw{trusted: true, h: h}
+	}
+}

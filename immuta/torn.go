@@ -1,0 +1,122 @@
+package immuta
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// cutTorn puts the bytes of an unfinished commit aside and cuts them off. The
+// order matters: the copy is on stable storage before the original goes, and
+// the shorter length is before anything is written in its place. Without the
+// last, a second crash could mix old sectors with new ones in one frame.
+// Nothing but zeros is not kept. saved is the path of the copy.
+func (s *segment) cutTorn(t *torn, fsys FS, dir, name string) (saved string, err error) {
+	zero, err := compare(s.file, t.offset, t.size, nil)
+	if err != nil {
+		return "", err
+	}
+	if !zero {
+		if saved, err = s.saveAside(t, fsys, dir, fmt.Sprintf("%s.torn-%d", name, t.offset)); err != nil {
+			return "", fmt.Errorf("keep the unfinished commit at offset %d of %s: %w", t.offset, s.path, err)
+		}
+	}
+	if err := s.file.Truncate(t.offset); err != nil {
+		return saved, err
+	}
+	return saved, s.file.Sync()
+}
+
+// saveAside copies the torn bytes to a name that nothing else has. An equal file
+// is what a crash between copy and cut leaves, and is taken as the copy.
+func (s *segment) saveAside(t *torn, fsys FS, dir, name string) (string, error) {
+	const tries = 1000
+	for i := range tries {
+		path := filepath.Join(dir, name)
+		if i > 0 {
+			path += fmt.Sprintf(".%d", i)
+		}
+		f, err := fsys.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		fresh := err == nil
+		if errors.Is(err, fs.ErrExist) {
+			f, err = fsys.OpenFile(path, os.O_RDWR, 0)
+		}
+		if err != nil {
+			return "", err
+		}
+		done, err := s.copyInto(f, t, fresh)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+		if done {
+			return path, fsys.SyncDir(dir)
+		}
+	}
+	return "", fmt.Errorf("%d files named %s are there already: move them away", tries, name)
+}
+
+// copyInto fills a fresh file with the torn bytes, or says whether an old one
+// holds just these. That one is written again too: it may be in memory only, of
+// a sync that failed.
+func (s *segment) copyInto(f File, t *torn, fresh bool) (bool, error) {
+	if !fresh {
+		size, err := f.Size()
+		if err != nil || size != t.size {
+			return false, err
+		}
+		if same, err := compare(s.file, t.offset, t.size, f); err != nil || !same {
+			return false, err
+		}
+	}
+	return true, s.copyOut(f, 0, t.offset, t.size)
+}
+
+// copyOut writes size bytes at offset to f, at to, and syncs it.
+func (s *segment) copyOut(f File, to, offset, size int64) error {
+	b := make([]byte, chunk)
+	for at := int64(0); at < size; {
+		n, err := s.file.ReadAt(b[:min(chunk, size-at)], offset+at)
+		if n == 0 && err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(b[:n], to+at); err != nil {
+			return err
+		}
+		at += int64(n)
+	}
+	return f.Sync()
+}
+
+// confirm puts on stable storage what lies between from and the end: by writing
+// the same bytes again. Syncing alone is not enough: after a failed sync the
+// kernel may keep a page in memory as if it were written, so that the next
+// process reads a good commit there, syncs with success, and the disk has never
+// seen it. A power cut in the middle is harmless, old and new are the same.
+func (s *segment) confirm(from, end int64) error {
+	return s.copyOut(s.file, from, from, end-from)
+}
+
+// compare says whether size bytes at offset equal those of other, from its
+// start; a nil other is all zeros.
+func compare(f io.ReaderAt, offset, size int64, other io.ReaderAt) (bool, error) {
+	a, b := make([]byte, chunk), make([]byte, chunk)
+	for at := int64(0); at < size; {
+		n := int(min(chunk, size-at))
+		if _, err := f.ReadAt(a[:n], offset+at); err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		if other != nil {
+			if _, err := other.ReadAt(b[:n], at); err != nil && !errors.Is(err, io.EOF) {
+				return false, err
+			}
+		}
+		if string(a[:n]) != string(b[:n]) {
+			return false, nil
+		}
+		at += int64(n)
+	}
+	return true, nil
+}

@@ -1,0 +1,281 @@
+package immuta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"syscall"
+	"time"
+)
+
+// recentBytes is how much of the log's end is kept in the clear for readers.
+const recentBytes = 4 << 20
+
+// writer is the one goroutine that appends to a log. It commits what is waiting,
+// at once: while it syncs, the next commit gathers.
+type writer struct {
+	log   *Log
+	seg   *segment
+	queue queue
+	enc   encoder
+	done  chan struct{} // closed when the goroutine has ended
+
+	// Of the goroutine alone; after done, of close.
+	next    uint64
+	end     int64 // where the next frame goes
+	time    int64 // of the last commit
+	synced  int64 // offset up to which all was synced
+	unseen  []cached
+	marks   []entry // of blocks that are not synced yet
+	last    entry   // where the last synced commit starts
+	records [][]byte
+	batch   []*request
+	cost    int  // of the blocks kept for readers
+	whole   bool // unseen has no gap
+	due     *time.Timer
+}
+
+func startWriter(l *Log, t tail) *writer {
+	w := &writer{
+		log: l, seg: l.seg, next: t.next, end: t.end, time: t.time, synced: t.end, last: t.start,
+		enc: encoder{seg: l.seg, blockSize: l.o.BlockSize}, done: make(chan struct{}), whole: true,
+		due: time.NewTimer(math.MaxInt64),
+	}
+	w.queue.wake = make(chan struct{}, 1)
+	go w.run()
+	return w
+}
+
+// append hands records to the goroutine and waits for its answer.
+func (w *writer) append(ctx context.Context, records [][]byte, size int) (Receipt, error) {
+	r := requests.Get().(*request)
+	r.records, r.size, r.err = records, size, nil
+	err := w.queue.put(ctx, r)
+	var receipt Receipt
+	if err == nil {
+		<-r.done
+		receipt, err = r.receipt, r.err
+	}
+	r.records, r.err = nil, nil
+	requests.Put(r)
+	return receipt, err
+}
+
+// close waits for what is queued and returns where the last commit starts.
+func (w *writer) close() (entry, error) {
+	w.queue.close()
+	<-w.done
+	w.due.Stop()
+	if w.log.Err() != nil { // a failed sync is not tried again: it would lie
+		return entry{}, w.log.Err()
+	}
+	err := w.settle()
+	return w.last, err
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		select {
+		case <-w.due.C:
+			w.settle()
+		default:
+		}
+		batch, more := w.queue.take(w.batch[:0])
+		if !more {
+			return
+		}
+		if len(batch) > 0 {
+			w.serve(batch)
+			continue
+		}
+		select {
+		case <-w.queue.wake:
+		case <-w.due.C:
+			w.settle()
+		}
+	}
+}
+
+// serve commits a batch and answers it. An answer is the last thing done with a
+// request: it belongs to its caller from then on.
+func (w *writer) serve(batch []*request) {
+	first := w.next
+	err := w.commit(batch)
+	at := unixTime(w.time)
+	for _, r := range batch {
+		r.receipt, r.err = Receipt{First: first, Time: at}, err
+		if err != nil {
+			r.receipt = Receipt{}
+		}
+		first += uint64(len(r.records))
+		r.done <- struct{}{}
+	}
+	clear(batch)
+	w.batch = batch[:0]
+}
+
+// commit writes a batch as one commit, and syncs and shows it as the mode says.
+func (w *writer) commit(batch []*request) error {
+	if err := w.log.Err(); err != nil {
+		return err
+	}
+	c, err := w.encode(batch)
+	if err != nil {
+		return err // nothing is written
+	}
+	if err := w.write(c); err != nil {
+		return err
+	}
+	w.next, w.end, w.time = c.next, c.end(), c.time
+	w.marks = append(w.marks, c.marks...)
+	w.keep(c)
+	switch w.log.o.Sync {
+	case SyncAlways:
+		return w.settle()
+	case SyncInterval:
+		if c.offset == w.synced {
+			w.due.Reset(w.log.o.SyncEvery)
+		}
+	case SyncOS:
+		w.show()
+		if w.end-w.synced >= settleBytes {
+			return w.settle()
+		}
+	}
+	return nil
+}
+
+func (w *writer) encode(batch []*request) (*commit, error) {
+	records := w.records[:0]
+	for _, r := range batch {
+		records = append(records, r.records...)
+	}
+	c := &commit{first: w.next, next: w.next + uint64(len(records)), offset: w.end}
+	c.time = max(w.log.o.Now().UnixNano(), w.time, 1)
+	var flags byte
+	if w.end == w.synced {
+		flags = flagSettled
+	}
+	err := w.enc.encode(c, records, flags)
+	clear(records)
+	w.records = records[:0]
+	return c, err
+}
+
+// write puts the frames at the end. When the disk is full the part that was
+// written is cut off again, and the log goes on; after any other error nobody
+// knows what is in the file, so it takes nothing more.
+func (w *writer) write(c *commit) error {
+	_, err := w.seg.file.WriteAt(c.frames, c.offset)
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("write %d bytes at offset %d of %s: %w", len(c.frames), c.offset, w.seg.path, err)
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return w.fail(err)
+	}
+	if undo := w.seg.file.Truncate(c.offset); undo != nil {
+		return w.fail(errors.Join(err, undo))
+	}
+	// Synced, so that what is written here next cannot come to stand among
+	// sectors of what is cut off now.
+	if undo := w.seg.file.Sync(); undo != nil {
+		return w.fail(errors.Join(err, undo))
+	}
+	w.reached()
+	w.log.o.Report(Notice{Kind: NoSpace, Path: w.seg.path, Offset: c.offset, Bytes: int64(len(c.frames)), Err: err, Text: err.Error()})
+	return err
+}
+
+// fail ends appending until the log is reopened. After a failed sync the kernel
+// may have dropped the pages and call the next sync a success, so there is none.
+func (w *writer) fail(err error) error {
+	err = fmt.Errorf("the log takes no more until it is reopened: %w", err)
+	w.log.fail(err)
+	w.log.o.Report(Notice{Kind: Failed, Path: w.seg.path, Offset: w.end, Err: err, Text: err.Error()})
+	return w.log.Err()
+}
+
+// settle syncs and shows what is not yet on stable storage.
+func (w *writer) settle() error {
+	if w.end == w.synced || w.log.Err() != nil {
+		return nil
+	}
+	if err := w.seg.file.Datasync(); err != nil {
+		return w.fail(fmt.Errorf("sync %s: %w", w.seg.path, err))
+	}
+	w.reached()
+	return nil
+}
+
+// reached notes that all up to end is on stable storage.
+func (w *writer) reached() {
+	w.synced = w.end
+	w.log.durable.Store(w.end)
+	w.show()
+	for _, e := range w.marks {
+		if e.start {
+			w.last = e
+		}
+		w.log.index.note(e)
+	}
+	w.marks = w.marks[:0]
+	if err := w.log.index.flush(indexFlush); err != nil {
+		w.log.indexStopped(err)
+	}
+}
+
+// keep collects the blocks of a commit for readers; one too big breaks the run.
+func (w *writer) keep(c *commit) {
+	if c.blocks == nil || !w.whole {
+		w.unseen, w.whole = nil, false
+		return
+	}
+	w.unseen = append(w.unseen, c.blocks...)
+}
+
+// show publishes all commits up to end, with the last blocks of them.
+func (w *writer) show() {
+	old := w.log.state.Load()
+	if old.next == w.next {
+		return
+	}
+	if old.next == w.seg.first {
+		w.log.firstTime.CompareAndSwap(0, w.firstTime())
+	}
+	var recent []cached
+	if w.whole {
+		recent = w.trim(old.recent)
+	} else {
+		w.cost = 0
+	}
+	w.unseen, w.whole = w.unseen[:0], true
+	w.log.state.Store(&state{next: w.next, end: w.end, time: w.time, recent: recent})
+	w.log.waits.tell()
+}
+
+// firstTime is the time of the first commit there is.
+func (w *writer) firstTime() int64 {
+	if len(w.marks) > 0 {
+		return w.marks[0].time
+	}
+	return w.time
+}
+
+// trim appends the unseen blocks and drops the oldest over the limit. Readers
+// hold earlier slices of the same array: elements they see are never written, and
+// those dropped are let go when append moves to a new array.
+func (w *writer) trim(recent []cached) []cached {
+	for i := range w.unseen {
+		w.cost += w.unseen[i].cost()
+	}
+	recent = append(recent, w.unseen...)
+	drop := 0
+	for w.cost > recentBytes && drop < len(recent) {
+		w.cost -= recent[drop].cost()
+		drop++
+	}
+	return recent[drop:]
+}

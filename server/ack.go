@@ -1,0 +1,198 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// maxAcks is how many events one request may acknowledge by name.
+const maxAcks = 1000
+
+var ackParams = []string{"consumer_id", "event_id", "up_to", "verdict", "delay"}
+
+// ackAnswer is what was done. Already counts those that had been settled
+// before.
+type ackAnswer struct {
+	Acked   int   `json:"acked"`
+	Already any   `json:"already,omitempty"` // true for one event, a count for several
+	Replied *bool `json:"replied,omitempty"` // whether somebody waited for the body
+}
+
+// acknowledge settles events that a consumer has received, and carries a reply
+// to whoever asked.
+func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
+	request, err := parseAckRequest(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	reply, err := s.ackBody(w, r, request)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	settled, err := s.hub.Settle(request.consumerID, request.eventIDs, request.verdict, request.upTo)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.metrics.settled(request.verdict.Kind, len(settled))
+	for _, one := range settled {
+		if request.verdict.Kind == delivery.Term && !one.Already && one.Event != nil {
+			s.deadLetter(request.consumerID, one.Event, "because its consumer will never take it")
+		}
+	}
+	s.writeJSON(w, http.StatusAccepted, s.ackAnswer(r, settled, reply))
+}
+
+type ackRequest struct {
+	consumerID string
+	eventIDs   []string
+	verdict    delivery.Verdict
+	upTo       bool
+}
+
+func parseAckRequest(r *http.Request) (*ackRequest, error) {
+	p, err := parseParams(r.URL.RawQuery, ackParams)
+	if err != nil {
+		return nil, err
+	}
+	request := &ackRequest{consumerID: p.text("consumer_id"), eventIDs: p.list("event_id"), upTo: p.flag("up_to")}
+	verdict := p.choice("verdict", "ack", "ack", "nak", "term", "wip")
+	request.verdict.Kind = map[string]delivery.Kind{"ack": delivery.Ack, "nak": delivery.Nak, "term": delivery.Term, "wip": delivery.Wip}[verdict]
+	request.verdict.Delay = p.duration("delay", 0, time.Millisecond, maxRedelivery)
+	if p.err != nil {
+		return nil, p.err
+	}
+	return request, request.check(verdict)
+}
+
+func (a *ackRequest) check(verdict string) error {
+	switch {
+	case a.consumerID == "":
+		return bus.ErrInvalidParameter.With("consumer_id is missing; the stream's hello frame and its %s header say it", headerConsumerID)
+	case len(a.eventIDs) == 0:
+		return bus.ErrInvalidParameter.With("event_id is missing; it is the id in the event's data")
+	case len(a.eventIDs) > maxAcks:
+		return bus.ErrInvalidParameter.With("event_id stands %d times, at most %d are allowed; up_to=true settles everything up to one", len(a.eventIDs), maxAcks)
+	case a.upTo && (len(a.eventIDs) != 1 || verdict != "ack"):
+		return bus.ErrInvalidParameter.With("up_to=true goes with one event_id and verdict=ack")
+	case a.verdict.Delay > 0 && verdict != "nak":
+		return bus.ErrInvalidParameter.With("delay goes with verdict=nak, found verdict=%s", verdict)
+	}
+	if err := bus.CheckID(a.consumerID); err != nil {
+		return err
+	}
+	for _, id := range a.eventIDs {
+		if err := bus.CheckID(id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ackBody reads the reply, nil when there is none.
+func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, request *ackRequest) (*bus.Event, error) {
+	s.setReadDeadline(w)
+	if err := checkEncoding(r); err != nil {
+		return nil, err
+	}
+	media, err := mediaType(r)
+	if err != nil {
+		return nil, err
+	}
+	body, err := readBody(w, r, s.config.MaxEvent, s.config.MaxEvent)
+	if err != nil || len(body) == 0 {
+		return nil, err
+	}
+	if len(request.eventIDs) != 1 || request.upTo || request.verdict.Kind != delivery.Ack {
+		return nil, bus.ErrInvalidParameter.With("a body is the reply to one event; it goes with one event_id and verdict=ack")
+	}
+	reply := bus.Event{}
+	if media == "text/plain" {
+		media = "" // what fetch calls a string; a reply is JSON unless it says more
+	}
+	if err := setPayload(&reply, body, media, r.Header.Get("Content-Type")); err != nil {
+		return nil, err
+	}
+	return &reply, nil
+}
+
+func (s *Server) ackAnswer(r *http.Request, settled []delivery.Settled, reply *bus.Event) ackAnswer {
+	answer := ackAnswer{Acked: len(settled)}
+	already := 0
+	for _, one := range settled {
+		if one.Already {
+			already++
+		}
+	}
+	switch {
+	case already > 0 && len(settled) == 1:
+		answer.Already = true
+	case already > 0:
+		answer.Already = already
+	}
+	if reply != nil {
+		replied := s.reply(r, settled, *reply)
+		answer.Replied = &replied
+	}
+	return answer
+}
+
+// reply carries the body to where the publisher of the settled event waits: an
+// inbox, or a subject whose events are kept.
+func (s *Server) reply(r *http.Request, settled []delivery.Settled, reply bus.Event) bool {
+	if len(settled) != 1 {
+		return false
+	}
+	asked := settled[0].Event
+	if asked == nil {
+		asked, _ = s.lookup(settled[0].EventID)
+	}
+	if asked == nil || asked.ResponseSubject == "" {
+		return false
+	}
+	reply.Subject, reply.TraceId = asked.ResponseSubject, asked.TraceId
+	if bus.IsInbox(reply.Subject) {
+		_, receivers := s.deliverInbox(reply)
+		return receivers > 0
+	}
+	if s.checkNamespace(bus.Namespace(reply.Subject)) != nil {
+		return false
+	}
+	_, err := s.store(r.Context(), []bus.Event{reply})
+	return err == nil
+}
+
+// lookup finds an event by its id in any namespace.
+func (s *Server) lookup(id string) (*bus.Event, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.WriteTimeout)
+	defer cancel()
+	for _, namespace := range s.engine.Namespaces() {
+		index, err := s.engine.Find(ctx, namespace, id)
+		if err != nil {
+			continue
+		}
+		return s.readOne(namespace, index)
+	}
+	return nil, bus.ErrUnknownEvent.With("%q", id)
+}
+
+// readOne reads the event at an index.
+func (s *Server) readOne(namespace string, index uint64) (*bus.Event, error) {
+	first, next := s.engine.Bounds(namespace)
+	if index < first || index >= next {
+		return nil, bus.ErrUnknownEvent.With("index %d; %s holds %d to %d", index, namespace, first, next-1)
+	}
+	reader := s.engine.Reader(namespace, index)
+	defer reader.Close()
+	events, err := reader.Next()
+	if err != nil {
+		return nil, err
+	}
+	return &events[0], nil
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"example.com/bus"
+)
+
+// admin adds what stands beside the data plane. These paths only read.
+func (s *Server) admin(mux *http.ServeMux) {
+	s.get(mux, "/livez", s.livez)
+	s.get(mux, "/readyz", s.readyz)
+	s.get(mux, "/version", s.version)
+	s.get(mux, "/metrics", s.metrics.handler().ServeHTTP)
+	s.get(mux, "/v1/time", s.time)
+	s.get(mux, "/v1/namespaces", s.listNamespaces)
+	s.get(mux, "/v1/namespaces/{namespace}", s.inspectNamespace)
+	s.get(mux, "/v1/namespaces/{namespace}/events/{event}", s.readEvent)
+}
+
+// get serves GET and HEAD, and refuses other verbs and any parameter.
+func (s *Server) get(mux *http.ServeMux, path string, handle http.HandlerFunc) {
+	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			s.methodNotAllowed(w, r, "GET, HEAD, OPTIONS")
+			return
+		}
+		if r.URL.RawQuery != "" && path != "/metrics" {
+			s.fail(w, r, bus.ErrUnknownParameter.With("%s takes none, found %.80q", r.URL.Path, r.URL.RawQuery))
+			return
+		}
+		handle(w, r)
+	})
+}
+
+// livez: would a restart help? A server that answers needs none.
+func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
+	s.writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
+}
+
+// readyz: should traffic come here? Not while the server stops, and not while
+// a namespace cannot take events.
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	answer := struct {
+		Status   string            `json:"status"`
+		Problems map[string]string `json:"problems,omitempty"`
+	}{Status: "ready", Problems: make(map[string]string)}
+	status := http.StatusOK
+	for _, namespace := range s.engine.Namespaces() {
+		if problem := s.engine.Inspect(namespace).Problem; problem != "" {
+			answer.Problems[namespace] = problem
+			answer.Status, status = "impaired", http.StatusServiceUnavailable
+		}
+	}
+	if s.draining.Load() {
+		answer.Status, status = "stopping", http.StatusServiceUnavailable
+	}
+	s.writeJSON(w, status, answer)
+}
+
+func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
+	answer := map[string]string{"version": s.config.Version}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		answer["go"] = info.GoVersion
+	}
+	s.writeJSON(w, http.StatusOK, answer)
+}
+
+// time lets a client compare clocks: ages in start= are by the server's.
+func (s *Server) time(w http.ResponseWriter, _ *http.Request) {
+	now := time.Now().UTC()
+	s.writeJSON(w, http.StatusOK, map[string]any{"now": now.Format(time.RFC3339Nano), "unix_ns": now.UnixNano()})
+}
+
+func (s *Server) listNamespaces(w http.ResponseWriter, _ *http.Request) {
+	list := []bus.NamespaceInfo{}
+	for _, namespace := range s.engine.Namespaces() {
+		list = append(list, s.inspect(namespace))
+	}
+	s.writeJSON(w, http.StatusOK, map[string]any{"namespaces": list, "durability": s.engine.Durability()})
+}
+
+func (s *Server) inspect(namespace string) bus.NamespaceInfo {
+	info := s.engine.Inspect(namespace)
+	info.Consumers = s.hub.Streams(namespace)
+	return info
+}
+
+func (s *Server) inspectNamespace(w http.ResponseWriter, r *http.Request) {
+	namespace := r.PathValue("namespace")
+	if err := s.checkNamespace(namespace); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.writeJSON(w, http.StatusOK, s.inspect(namespace))
+}
+
+// readEvent answers with one event, by its id or its index.
+func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) {
+	namespace, name := r.PathValue("namespace"), r.PathValue("event")
+	if err := s.checkNamespace(namespace); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	e, err := s.findEvent(r, namespace, name)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.writeJSON(w, http.StatusOK, e)
+}
+
+func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event, error) {
+	if index, err := strconv.ParseUint(name, 10, 64); err == nil {
+		return s.readOne(namespace, index)
+	}
+	if err := bus.CheckID(name); err != nil {
+		return nil, err
+	}
+	index, err := s.engine.Find(r.Context(), namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return s.readOne(namespace, index)
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// Headers of a pulled array: what stands in the frames of a stream.
+const (
+	headerResume = "X-BUS-RESUME" // Last-Event-ID for the next pull
+	headerGap    = "X-BUS-GAP"    // a JSON array of gaps
+)
+
+// array answers a bounded read with one JSON array. It is held in memory, so
+// it ends early at a size; the resume header says where to go on.
+func (st *stream) array(gaps []gapFrame) {
+	ctx, cancel := context.WithCancel(st.request.Context())
+	defer cancel()
+	defer context.AfterFunc(st.server.drained, cancel)()
+	clock := newStreamClock(ctx, st.server.config, st.sub.wait)
+	defer clock.stop()
+	out := []byte{'['}
+	for len(out) < maxArrayBytes {
+		chunk, err := st.source.Next(clock.ctx)
+		for _, gap := range chunk.Gaps {
+			gaps = append(gaps, damageGap(gap))
+		}
+		out = st.items(out, chunk.Deliveries)
+		if len(chunk.Deliveries) > 0 {
+			clock.sawEvent()
+		}
+		if err == nil {
+			err = clock.ctx.Err()
+		}
+		if err == nil || st.looksAgain(clock, err) {
+			continue
+		}
+		if st.request.Context().Err() != nil {
+			return // nobody to answer
+		}
+		if !complete(err) {
+			st.server.fail(st.w, st.request, err)
+			return
+		}
+		break
+	}
+	st.writeArray(append(out, "\n]\n"...), gaps)
+}
+
+func (st *stream) items(out []byte, deliveries []delivery.Delivery) []byte {
+	for _, d := range deliveries {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		st.advance(d.Namespace, d.Event.Index)
+		out = appendDelivery(append(out, '\n'), d)
+	}
+	st.server.metrics.delivered(len(deliveries))
+	return out
+}
+
+// complete reports whether a read ended as it should: at its bound, in time,
+// or because the server stops. Anything else is told instead of a short array.
+func complete(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, delivery.ErrClosed)
+}
+
+// looksAgain reports whether a read that found nothing in time goes on.
+func (st *stream) looksAgain(clock *streamClock, err error) bool {
+	now := time.Now()
+	if !errors.Is(err, context.DeadlineExceeded) || clock.waited(now) {
+		return false
+	}
+	clock.pingDue(now) // there is nobody to ping, but the deadline moves on
+	clock.again()
+	return true
+}
+
+func (st *stream) writeArray(body []byte, gaps []gapFrame) {
+	h := st.w.Header()
+	st.server.streamHeaders(h, typeJSON)
+	if len(st.places) > 0 {
+		h.Set(headerResume, bus.FormatID(st.resume()...))
+	}
+	for _, gap := range gaps {
+		st.server.metrics.gap(gap.Reason)
+	}
+	if len(gaps) > 0 {
+		if said, err := json.Marshal(gaps); err == nil {
+			h.Set(headerGap, string(said))
+		}
+	}
+	st.write(body)
+}

@@ -1,0 +1,88 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"example.com/bus"
+)
+
+// setReadDeadline gives the body its time. Transports that know no deadlines
+// (a test's recorder) go without.
+func (s *Server) setReadDeadline(w http.ResponseWriter) {
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
+}
+
+// clearDeadlines gives a connection its leisure back. net/http keeps looking
+// whether the peer is gone while a publisher waits for confirmations, and a
+// read deadline that passes meanwhile looks like that; a write deadline left
+// behind would cut the next request on the connection.
+func clearDeadlines(c *http.ResponseController) {
+	c.SetReadDeadline(time.Time{})
+	c.SetWriteDeadline(time.Time{})
+}
+
+// readBody reads a body of at most one bytes if it is a single event, and most
+// if it is an array. It stops at the limit: what lies beyond is not read. The
+// result is the caller's own.
+func readBody(w http.ResponseWriter, r *http.Request, one, most int) ([]byte, error) {
+	if r.ContentLength > int64(most) {
+		return nil, tooLarge(w, r, most)
+	}
+	size := 512
+	if r.ContentLength > 0 {
+		size = int(r.ContentLength) + 1 // one more, so that the last Read finds the end
+	}
+	body, limit := make([]byte, 0, min(size, 64<<10)), most
+	for {
+		n, err := r.Body.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if firstByte(body) != '[' && len(body) > 0 {
+			limit = one
+		}
+		if len(body) > limit {
+			return nil, tooLarge(w, r, limit)
+		}
+		if err == io.EOF {
+			clearDeadlines(http.NewResponseController(w))
+			return body, nil
+		}
+		if err != nil {
+			return nil, bodyError(err)
+		}
+		if len(body) == cap(body) {
+			body = append(body, 0)[:len(body)]
+		}
+	}
+}
+
+// tooLarge refuses, and has the connection closed after the answer, because
+// the rest of the body still stands in it.
+func tooLarge(w http.ResponseWriter, r *http.Request, limit int) error {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	return bus.ErrTooLarge.With("at most %d bytes are taken", limit)
+}
+
+func bodyError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return bus.ErrRequestTimeout.With("nothing was stored")
+	}
+	return bus.ErrInvalidJSON.With("the body ended early: %s; nothing was stored", err)
+}
+
+// firstByte returns the first byte of a JSON text, 0 when there is none.
+func firstByte(body []byte) byte {
+	for _, c := range body {
+		switch c {
+		case ' ', '\t', '\n', '\r':
+		default:
+			return c
+		}
+	}
+	return 0
+}

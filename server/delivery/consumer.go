@@ -1,0 +1,213 @@
+package delivery
+
+import (
+	"time"
+
+	"example.com/bus"
+)
+
+// Kind is what a consumer says of an event.
+type Kind uint8
+
+// The kinds of verdict.
+const (
+	Ack  Kind = iota // done
+	Nak              // not now: deliver it again, after Delay
+	Term             // never again
+	Wip              // still working: the deadline starts anew
+)
+
+// Verdict is a kind with what belongs to it.
+type Verdict struct {
+	Kind  Kind
+	Delay time.Duration // Nak only
+}
+
+// Settled is one event that a verdict was about.
+type Settled struct {
+	Event   *bus.Event // nil when only the id is remembered; without payload for an inbox event
+	EventID string
+	Already bool // it was settled before; the verdict changed nothing
+}
+
+// Settle gives a verdict on events that the consumer was delivered, all of them
+// or, with an error, none. With upTo it is about every unsettled event of the
+// same namespace up to the named ones too, and the answer lists those as well.
+// An event that has timed out and waits to go out again is still the
+// consumer's. A minimum back-off of 10 ms, doubling to 1 s, stands before a nak
+// without delay; a nak of the last attempt makes the event dead, and Next says
+// so. A term is said to the caller of Settle only.
+//
+// Without acknowledgement a verdict changes nothing; an Ack counts as a
+// confirmation of any event that the stream has carried. Errors:
+// bus.ErrUnknownConsumer, bus.ErrNotDelivered naming the id.
+func (h *Hub) Settle(consumerID string, eventIDs []string, v Verdict, upTo bool) ([]Settled, error) {
+	h.mu.Lock()
+	s := h.consumers[consumerID]
+	h.mu.Unlock()
+	if s == nil {
+		return nil, unknownConsumer(consumerID)
+	}
+	settled, err := s.settle(eventIDs, v, upTo)
+	if err != nil {
+		return nil, err
+	}
+	if v.Kind == Ack {
+		h.confirms.note(consumerID, settled)
+	}
+	return settled, nil
+}
+
+func unknownConsumer(id string) error {
+	return bus.ErrUnknownConsumer.With("no consumer %.80q is connected: acknowledge while its stream is open", id)
+}
+
+func notDelivered(id, why string) error {
+	err := bus.ErrNotDelivered.With("event %.80q %s", id, why)
+	err.EventID = id
+	return err
+}
+
+func (s *Stream) settle(ids []string, v Verdict, upTo bool) ([]Settled, error) {
+	known, err := s.look(ids)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, unknownConsumer(s.id)
+	}
+	for _, id := range ids {
+		if s.flights != nil && s.flights.byID[id] == nil && s.flights.dead.has(id) {
+			return nil, notDelivered(id, "was given up after its last attempt")
+		}
+	}
+	starved, naked := s.starved || s.bounded(), v.Kind == Nak
+	var settled []Settled
+	for _, id := range ids {
+		settled = s.settleOne(settled, id, known[id], v, upTo)
+	}
+	if starved || naked {
+		s.notify()
+	}
+	return settled, nil
+}
+
+// bounded reports whether the stream ends once nothing is in flight.
+func (s *Stream) bounded() bool {
+	for _, c := range s.cursors {
+		if c.until == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// look finds the events that are not in flight, in memory or in the log, and
+// refuses those that the stream has not carried. It reads without a lock, so
+// what it finds in flight may be settled by another before it is by us.
+func (s *Stream) look(ids []string) (map[string]*bus.Event, error) {
+	var known map[string]*bus.Event
+	for _, id := range ids {
+		if s.flying(id) {
+			continue
+		}
+		e, err := s.find(id)
+		if err != nil {
+			return nil, err
+		}
+		if known == nil {
+			known = make(map[string]*bus.Event)
+		}
+		known[id] = e
+	}
+	return known, nil
+}
+
+func (s *Stream) flying(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flights != nil && s.flights.byID[id] != nil
+}
+
+func (s *Stream) find(id string) (*bus.Event, error) {
+	s.mu.Lock()
+	e := s.recent.find(id)
+	s.mu.Unlock()
+	if e != nil {
+		return e, nil
+	}
+	if s.hub.lookup == nil {
+		return nil, notDelivered(id, "is not with this consumer")
+	}
+	e, err := s.hub.lookup(id)
+	if err != nil || e == nil || !s.carried(e) {
+		return nil, notDelivered(id, "was not delivered to this consumer: wanted the id of an event of its stream")
+	}
+	return e, nil
+}
+
+// carried reports whether the stream has handed on this stored event.
+func (s *Stream) carried(e *bus.Event) bool {
+	namespace := bus.Namespace(e.Subject)
+	for _, c := range s.cursors {
+		if c.feed.namespace != namespace {
+			continue
+		}
+		delivered := c.feed.delivered.Load()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return c.carried(e, delivered)
+	}
+	return false
+}
+
+// settleOne applies the verdict to one named event. The caller holds s.mu.
+func (s *Stream) settleOne(settled []Settled, id string, e *bus.Event, v Verdict, upTo bool) []Settled {
+	if s.flights == nil {
+		return append(settled, Settled{Event: e, EventID: id})
+	}
+	if fl := s.flights.byID[id]; fl != nil {
+		e = fl.event
+		c := fl.cursor
+		settled = append(settled, s.apply(fl, v))
+		if upTo && c != nil {
+			settled = s.settleBelow(settled, c, e.Index, v)
+		}
+		return settled
+	}
+	settled = append(settled, Settled{Event: e, EventID: id, Already: true})
+	if !upTo || e == nil {
+		return settled
+	}
+	for _, c := range s.cursors {
+		if c.feed.namespace == bus.Namespace(e.Subject) {
+			settled = s.settleBelow(settled, c, e.Index, v)
+		}
+	}
+	return settled
+}
+
+func (s *Stream) settleBelow(settled []Settled, c *cursor, index uint64, v Verdict) []Settled {
+	for fl := c.unacked.first; fl != nil && fl.event.Index < index; {
+		next := fl.next
+		settled = append(settled, s.apply(fl, v))
+		fl = next
+	}
+	return settled
+}
+
+// apply does what the verdict says to a flight.
+func (s *Stream) apply(fl *flight, v Verdict) Settled {
+	now := time.Now()
+	switch v.Kind {
+	case Nak:
+		s.flights.refuse(fl, v.Delay, now)
+	case Wip:
+		s.flights.reschedule(fl, now.Add(s.flights.spec.Redelivery))
+	default:
+		s.flights.remove(fl)
+	}
+	return Settled{Event: fl.event, EventID: fl.event.Id}
+}

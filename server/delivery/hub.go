@@ -1,0 +1,203 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/bus"
+)
+
+// Errors that a stream ends with, and that Open refuses with. Refusals that
+// travel on the wire are those of package bus.
+var (
+	ErrClosed       = errors.New("delivery is closed")
+	ErrSlowInbox    = errors.New("the stream fell too far behind on its inbox: wanted at most 256 events waiting; read faster or open more inboxes")
+	ErrConsumerBusy = errors.New("a consumer with this id is connected")
+)
+
+// Source is what delivery needs of the engine that keeps events. All methods
+// may be called from many goroutines.
+type Source interface {
+	// Bounds returns the first index kept and one past the last readable. It
+	// must not wait: it is asked with a feed locked.
+	Bounds(namespace string) (first, next uint64)
+	// Wait returns nil once next > from, or the error of ctx or of the source.
+	Wait(ctx context.Context, namespace string, from uint64) error
+	// Reader reads events from an index on.
+	Reader(namespace string, from uint64) Reader
+}
+
+// Reader reads one namespace. It is not for concurrent use. Next returns events
+// in index order, at least one, or io.EOF at the visible end, after which it
+// may be called again, or *DamageError. Events are immutable and may be kept.
+type Reader = interface {
+	Next() ([]bus.Event, error)
+	Seek(index uint64)
+	Close()
+}
+
+// DamageError says which indexes cannot be read.
+type DamageError = bus.DamageError
+
+// Format is how events become bytes. Encode appends one frame to dst; it must
+// be pure and must not call back into the hub, for it runs with a feed locked.
+// Two equal pointers are one format.
+type Format struct {
+	Name   string
+	Encode func(dst []byte, e *bus.Event) []byte
+}
+
+// Options of a Hub. The zero value of each field means its default.
+type Options struct {
+	RingBytes   int           // decoded events kept a namespace while somebody listens; 4 MiB
+	SlabBytes   int           // ready frames in one buffer; 256 KiB
+	ViewBytes   int           // ready frames kept a namespace, over all views; 32 MiB
+	DedupWindow time.Duration // how long a key is remembered; 10 min
+	DedupKeys   int           // how many at most; 1,000,000
+
+	// Lookup finds a stored event by id, for acknowledgements of what is no
+	// longer in flight. Any error means that there is none; nil: nothing is found.
+	Lookup func(id string) (*bus.Event, error)
+}
+
+// Hub hands committed events to streams. All methods may be called from many
+// goroutines.
+type Hub struct {
+	src       Source
+	feeds     map[string]*feed // one a namespace; never changes
+	ringBytes int
+	slabBytes int
+	viewBytes int
+	lookup    func(id string) (*bus.Event, error)
+	dedup     *Dedup
+	confirms  confirms
+	inboxes   inboxes
+
+	ctx    context.Context // of the feeds' goroutines
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	mu        sync.Mutex // guards the rest; no other lock is taken under it
+	closed    bool
+	streams   map[*Stream]struct{}
+	consumers map[string]*Stream
+}
+
+// NewHub returns a hub for the declared namespaces. It starts nothing: the
+// first live stream of a namespace does.
+func NewHub(src Source, namespaces []string, o Options) *Hub {
+	h := &Hub{
+		src:       src,
+		feeds:     make(map[string]*feed, len(namespaces)),
+		ringBytes: orDefault(o.RingBytes, 4<<20),
+		viewBytes: orDefault(o.ViewBytes, 32<<20),
+		lookup:    o.Lookup,
+		dedup:     NewDedup(o.DedupWindow, o.DedupKeys),
+		streams:   make(map[*Stream]struct{}),
+		consumers: make(map[string]*Stream),
+	}
+	// A slab counts whole, so one must not be the budget.
+	h.slabBytes = max(firstSlab, min(orDefault(o.SlabBytes, 256<<10), h.viewBytes/4))
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	for _, namespace := range namespaces {
+		h.feeds[namespace] = newFeed(h, namespace)
+	}
+	return h
+}
+
+func orDefault(n, otherwise int) int {
+	if n <= 0 {
+		return otherwise
+	}
+	return n
+}
+
+// Dedup returns the memory of idempotency keys.
+func (h *Hub) Dedup() *Dedup { return h.dedup }
+
+// Close ends every stream: Next hands on what the live feed has already given
+// it and returns ErrClosed after that. Close waits for the hub's goroutines,
+// not for the callers of Next. A second call does nothing more.
+func (h *Hub) Close() {
+	h.mu.Lock()
+	h.closed = true
+	streams := make([]*Stream, 0, len(h.streams))
+	for s := range h.streams {
+		streams = append(streams, s)
+	}
+	h.mu.Unlock()
+	h.cancel()
+	h.work.Wait() // before the streams end, so that nothing is handed out behind their end
+	for _, f := range h.feeds {
+		f.quiet()
+	}
+	for _, s := range streams {
+		s.finish(ErrClosed)
+	}
+	h.inboxes.close()
+}
+
+// enter counts a goroutine in, unless the hub is closed.
+func (h *Hub) enter() (context.Context, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, false
+	}
+	h.work.Add(1)
+	return h.ctx, true
+}
+
+func (h *Hub) leave() { h.work.Done() }
+
+// register makes the stream known, to Settle and to Close.
+func (h *Hub) register(s *Stream) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return ErrClosed
+	}
+	if s.id != "" {
+		if _, busy := h.consumers[s.id]; busy {
+			return ErrConsumerBusy
+		}
+		h.consumers[s.id] = s
+	}
+	h.streams[s] = struct{}{}
+	return nil
+}
+
+func (h *Hub) unregister(s *Stream) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.streams, s)
+	if h.consumers[s.id] == s {
+		delete(h.consumers, s.id)
+	}
+}
+
+// Namespaces returns the namespaces that streams can be opened on, sorted.
+func (h *Hub) Namespaces() []string {
+	names := make([]string, 0, len(h.feeds))
+	for name := range h.feeds {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Streams returns how many streams carry the namespace now.
+func (h *Hub) Streams(namespace string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	count := 0
+	for s := range h.streams {
+		if slices.ContainsFunc(s.cursors, func(c *cursor) bool { return c.feed.namespace == namespace }) {
+			count++
+		}
+	}
+	return count
+}

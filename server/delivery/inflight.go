@@ -1,0 +1,220 @@
+package delivery
+
+import (
+	"time"
+
+	"example.com/bus"
+)
+
+// flight is one event that is out, or waits to go out again.
+type flight struct {
+	event   *bus.Event
+	cursor  *cursor // nil for an inbox event
+	attempt int     // deliveries so far
+	sentAt  time.Time
+	due     time.Time // deadline of the delivery, or when it may go out again
+	slot    int       // in flights.heap
+	twin    *flight   // another event with the same id, delivered later
+
+	prev, next *flight // in index order, in cursor.unacked
+}
+
+// flights is what one consumer has in flight. Whoever takes a flight out by
+// remove (acknowledgement, last time-out) is its only taker and acts on it. The
+// stream guards it. A nil *flights is a stream without acknowledgement.
+type flights struct {
+	spec AckSpec
+	byID map[string]*flight
+	heap []*flight // by due, the next one first
+	dead recentIDs
+}
+
+func newFlights(spec AckSpec) *flights {
+	if spec.Redelivery == 0 {
+		spec.Redelivery = defaultRedelivery
+	}
+	if spec.Inflight == 0 {
+		spec.Inflight = defaultInflight
+	}
+	return &flights{spec: spec, byID: make(map[string]*flight)}
+}
+
+func (fs *flights) count() int {
+	if fs == nil {
+		return 0
+	}
+	return len(fs.heap)
+}
+
+func (fs *flights) full() bool { return fs != nil && len(fs.heap) >= fs.spec.Inflight }
+
+// launch notes a first delivery, or reports that the window has no room.
+func (fs *flights) launch(c *cursor, e *bus.Event, now time.Time) bool {
+	if fs.full() {
+		return false
+	}
+	fl := &flight{event: e, cursor: c, attempt: 1, sentAt: now, due: now.Add(fs.spec.Redelivery)}
+	if first := fs.byID[e.Id]; first != nil {
+		first.join(fl)
+	} else {
+		fs.byID[e.Id] = fl
+	}
+	if c != nil {
+		c.unacked.push(fl)
+	}
+	fs.push(fl)
+	return true
+}
+
+// join appends a flight with the same id: ids that publishers choose may
+// repeat, and neither event may get lost over it.
+func (fl *flight) join(twin *flight) {
+	for fl.twin != nil {
+		fl = fl.twin
+	}
+	fl.twin = twin
+}
+
+// remove takes a flight out.
+func (fs *flights) remove(fl *flight) {
+	id := fl.event.Id
+	if fs.byID[id] == fl {
+		if fl.twin == nil {
+			delete(fs.byID, id)
+		} else {
+			fs.byID[id] = fl.twin
+		}
+	} else {
+		fs.byID[id].part(fl)
+	}
+	fl.twin = nil
+	if fl.cursor != nil {
+		fl.cursor.unacked.remove(fl)
+	}
+	fs.pull(fl.slot)
+}
+
+// part takes a later twin out of the chain that begins at fl.
+func (fl *flight) part(twin *flight) {
+	for ; fl != nil; fl = fl.twin {
+		if fl.twin == twin {
+			fl.twin = twin.twin
+			return
+		}
+	}
+}
+
+// due returns when the next flight wants attention.
+func (fs *flights) due() (time.Time, bool) {
+	if fs.count() == 0 {
+		return time.Time{}, false
+	}
+	return fs.heap[0].due, true
+}
+
+// reschedule moves a flight to another time.
+func (fs *flights) reschedule(fl *flight, due time.Time) {
+	fl.due = due
+	fs.down(fs.up(fl.slot))
+}
+
+func (fs *flights) push(fl *flight) {
+	fl.slot = len(fs.heap)
+	fs.heap = append(fs.heap, fl)
+	fs.up(fl.slot)
+}
+
+// pull takes the flight at a slot out of the heap.
+func (fs *flights) pull(slot int) {
+	last := len(fs.heap) - 1
+	fs.swap(slot, last)
+	fs.heap[last] = nil
+	fs.heap = fs.heap[:last]
+	if slot < last {
+		fs.down(fs.up(slot))
+	}
+}
+
+// before orders by due, and by age among equals, so that events of one batch
+// are redelivered in the order they were delivered.
+func (fs *flights) before(i, j int) bool {
+	a, b := fs.heap[i], fs.heap[j]
+	if !a.due.Equal(b.due) {
+		return a.due.Before(b.due)
+	}
+	return a.event.Index < b.event.Index
+}
+
+func (fs *flights) swap(i, j int) {
+	fs.heap[i], fs.heap[j] = fs.heap[j], fs.heap[i]
+	fs.heap[i].slot, fs.heap[j].slot = i, j
+}
+
+func (fs *flights) up(i int) int {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !fs.before(i, parent) {
+			break
+		}
+		fs.swap(i, parent)
+		i = parent
+	}
+	return i
+}
+
+func (fs *flights) down(i int) {
+	for {
+		child := 2*i + 1
+		if child >= len(fs.heap) {
+			return
+		}
+		if child+1 < len(fs.heap) && fs.before(child+1, child) {
+			child++
+		}
+		if !fs.before(child, i) {
+			return
+		}
+		fs.swap(i, child)
+		i = child
+	}
+}
+
+// unacked lists a cursor's flights in index order. First deliveries come in
+// that order and keep their place when they are delivered again, so the first
+// one is the lowest: the resume point.
+type unacked struct {
+	first, last *flight
+}
+
+func (u *unacked) push(fl *flight) {
+	fl.prev = u.last
+	if u.last == nil {
+		u.first = fl
+	} else {
+		u.last.next = fl
+	}
+	u.last = fl
+}
+
+func (u *unacked) remove(fl *flight) {
+	if fl.prev == nil {
+		u.first = fl.next
+	} else {
+		fl.prev.next = fl.next
+	}
+	if fl.next == nil {
+		u.last = fl.prev
+	} else {
+		fl.next.prev = fl.prev
+	}
+	fl.prev, fl.next = nil, nil
+}
+
+// floor is one past the last index below which nothing is in flight; considered
+// is one past the last index that the cursor has passed.
+func (u *unacked) floor(considered uint64) uint64 {
+	if u.first == nil {
+		return considered
+	}
+	return min(u.first.event.Index, considered)
+}

@@ -1,0 +1,78 @@
+package delivery
+
+import (
+	"time"
+
+	"example.com/bus"
+)
+
+// Backoff of an event that is refused at once again and again: at least
+// minBackoff after its delivery, doubled with each attempt up to maxBackoff.
+// Without it a consumer that answers nak to all would spin with the server.
+const (
+	minBackoff = 10 * time.Millisecond
+	maxBackoff = time.Second
+)
+
+// redeliver puts what is due into the chunk: again, or as dead after the last
+// attempt. It runs in Next, so a deadline needs no goroutine, and a late
+// acknowledgement that comes before Next still counts. The caller holds s.mu.
+func (s *Stream) redeliver() {
+	now := time.Now()
+	for !s.full() && len(s.chunk.Dead) < chunkEvents {
+		due, ok := s.flights.due()
+		if !ok || due.After(now) {
+			return
+		}
+		fl := s.flights.heap[0]
+		if s.flights.spent(fl) {
+			s.bury(fl)
+			continue
+		}
+		fl.attempt++
+		fl.sentAt = now
+		s.flights.reschedule(fl, now.Add(s.flights.spec.Redelivery))
+		s.deliver(fl.event, fl.attempt, fl.namespace())
+	}
+}
+
+// spent reports whether the flight has had its last attempt.
+func (fs *flights) spent(fl *flight) bool {
+	return fs.spec.Attempts > 0 && fl.attempt >= fs.spec.Attempts
+}
+
+// bury takes a flight out and says so.
+func (s *Stream) bury(fl *flight) {
+	s.flights.remove(fl)
+	s.flights.dead.add(fl.event.Id)
+	s.chunk.Dead = append(s.chunk.Dead, Delivery{Event: fl.event, Attempt: fl.attempt, Namespace: fl.namespace()})
+}
+
+func (fl *flight) namespace() string {
+	if fl.cursor == nil {
+		return bus.InboxNamespace
+	}
+	return fl.cursor.feed.namespace
+}
+
+// refuse plans the next attempt of a flight after a nak. When there is none
+// left it is dead at once.
+func (fs *flights) refuse(fl *flight, delay time.Duration, now time.Time) {
+	if fs.spent(fl) {
+		fs.reschedule(fl, now)
+		return
+	}
+	due := now.Add(max(delay, 0))
+	if soonest := fl.sentAt.Add(backoff(fl.attempt)); due.Before(soonest) {
+		due = soonest
+	}
+	fs.reschedule(fl, due)
+}
+
+func backoff(attempt int) time.Duration {
+	d := minBackoff
+	for ; attempt > 1 && d < maxBackoff; attempt-- {
+		d *= 2
+	}
+	return min(d, maxBackoff)
+}

@@ -1,0 +1,239 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/bus"
+)
+
+// memory is a Source in memory.
+type memory struct {
+	mu      sync.Mutex
+	logs    map[string]*memoryLog
+	failed  error
+	step    int // events a Reader.Next at most
+	readers int // open ones
+	reads   int // calls of Reader.Next
+}
+
+type memoryLog struct {
+	events  []bus.Event // event i has index i+1
+	first   uint64
+	changed chan struct{}
+	damage  []DamageError
+}
+
+func newMemory(namespaces ...string) *memory {
+	m := &memory{logs: make(map[string]*memoryLog), step: 100}
+	for _, namespace := range namespaces {
+		m.logs[namespace] = &memoryLog{first: 1, changed: make(chan struct{})}
+	}
+	return m
+}
+
+// publish appends one commit and returns its events.
+func (m *memory) publish(subjects ...string) []bus.Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.logs[bus.Namespace(subjects[0])]
+	from := len(l.events)
+	for _, subject := range subjects {
+		index := uint64(len(l.events) + 1)
+		l.events = append(l.events, bus.Event{
+			Id: eventID(bus.Namespace(subject), index), Subject: subject, Index: index,
+			CreatedAt: time.Now(), Payload: []byte(strconv.FormatUint(index, 10)),
+		})
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+	return l.events[from:len(l.events):len(l.events)]
+}
+
+func eventID(namespace string, index uint64) string { return fmt.Sprintf("e_%s-%d", namespace, index) }
+
+// retain drops everything below first.
+func (m *memory) retain(namespace string, first uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.logs[namespace].first = first
+}
+
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed = err
+	for _, l := range m.logs {
+		close(l.changed)
+		l.changed = make(chan struct{})
+	}
+}
+
+func (m *memory) Bounds(namespace string) (first, next uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.logs[namespace]
+	return l.first, uint64(len(l.events) + 1)
+}
+
+func (m *memory) Wait(ctx context.Context, namespace string, from uint64) error {
+	for {
+		m.mu.Lock()
+		l := m.logs[namespace]
+		next, changed, err := uint64(len(l.events)+1), l.changed, m.failed
+		m.mu.Unlock()
+		if next > from || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+func (m *memory) Reader(namespace string, from uint64) Reader {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.readers++
+	return &memoryReader{m: m, l: m.logs[namespace], at: from}
+}
+
+// lookup is Options.Lookup.
+func (m *memory) lookup(id string) (*bus.Event, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.logs {
+		for i := range l.events {
+			if l.events[i].Id == id {
+				return &l.events[i], nil
+			}
+		}
+	}
+	return nil, bus.ErrUnknownEvent
+}
+
+type memoryReader struct {
+	m  *memory
+	l  *memoryLog
+	at uint64
+}
+
+func (r *memoryReader) Next() ([]bus.Event, error) {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	r.m.reads++
+	if r.m.failed != nil {
+		return nil, r.m.failed
+	}
+	at := max(r.at, r.l.first)
+	end := uint64(len(r.l.events) + 1)
+	for i := range r.l.damage {
+		d := &r.l.damage[i]
+		if at >= d.From && (at < d.Next || d.Next == 0) && end > d.From {
+			return nil, d
+		}
+		if at < d.From {
+			end = min(end, d.From)
+		}
+	}
+	if at >= end {
+		return nil, io.EOF
+	}
+	end = min(end, at+uint64(r.m.step))
+	r.at = end
+	return r.l.events[at-1 : end-1 : end-1], nil
+}
+
+func (r *memoryReader) Seek(index uint64) { r.at = index }
+
+func (r *memoryReader) Close() {
+	r.m.mu.Lock()
+	defer r.m.mu.Unlock()
+	r.m.readers--
+}
+
+var lines = &Format{Name: "lines", Encode: func(dst []byte, e *bus.Event) []byte {
+	dst = append(dst, e.Subject...)
+	dst = append(dst, ' ')
+	dst = strconv.AppendUint(dst, e.Index, 10)
+	return append(dst, '\n')
+}}
+
+func patterns(t testing.TB, texts ...string) []bus.Pattern {
+	t.Helper()
+	var all []bus.Pattern
+	for _, text := range texts {
+		p, err := bus.ParsePattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// place is a Place of the namespace of the patterns.
+func place(t testing.TB, from uint64, texts ...string) Place {
+	t.Helper()
+	return Place{Namespace: bus.Namespace(texts[0]), Patterns: patterns(t, texts...), From: from}
+}
+
+func open(t testing.TB, h *Hub, spec Spec) *Stream {
+	t.Helper()
+	s, err := h.Open(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func next(t testing.TB, s *Stream) Chunk {
+	t.Helper()
+	chunk, err := s.Next(t.Context())
+	if err != nil {
+		t.Fatalf("Next: %v", err)
+	}
+	return chunk
+}
+
+// nothing fails when there is something to send within d of the bubble's time.
+func nothing(t testing.TB, s *Stream, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	if chunk, err := s.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("Next: got %s, %v, want nothing", show(chunk), err)
+	}
+}
+
+// show makes a chunk readable: index(attempt) of deliveries, the frames' lines.
+func show(c Chunk) string {
+	text := string(c.Frames)
+	for _, d := range c.Deliveries {
+		text += fmt.Sprintf("%s %d(%d)\n", d.Event.Subject, d.Event.Index, d.Attempt)
+	}
+	for _, g := range c.Gaps {
+		text += fmt.Sprintf("gap %s %d-%d %s\n", g.Namespace, g.From, g.Next, g.Reason)
+	}
+	for _, d := range c.Dead {
+		text += fmt.Sprintf("dead %d(%d)\n", d.Event.Index, d.Attempt)
+	}
+	return text
+}
+
+func wantChunk(t testing.TB, s *Stream, want string) Chunk {
+	t.Helper()
+	chunk := next(t, s)
+	if got := show(chunk); got != want {
+		t.Fatalf("got chunk %q, want %q", got, want)
+	}
+	return chunk
+}

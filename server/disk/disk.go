@@ -1,0 +1,217 @@
+package disk
+
+import (
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/immuta"
+)
+
+// Options say what is opened and how. Only Namespaces has no zero value that
+// works, unless ReadOnly.
+type Options struct {
+	Namespaces []string         // declared; their files are created when absent. ReadOnly with none: all that are found
+	Durability Durability       // always when zero
+	BlockSize  int              // bytes of records that are checksummed or sealed as one; 4096 when 0
+	MaxEvent   int              // bytes of payload; bus.DefaultMaxEvent when 0
+	Sealing    immuta.Sealing   // nil: plain. The keys of a crypto keyring fit
+	ReadOnly   bool             // writes nothing and takes no lock: may stand beside a running server
+	Logger     *slog.Logger     // torn tails that were cut, indexes made anew; nil: nowhere
+	FS         immuta.FS        // nil: the operating system's; another one brings its own directory
+	Now        func() time.Time // nil: time.Now
+	Rand       io.Reader        // nil: crypto/rand.Reader
+}
+
+// Engine is a server.Engine that keeps each namespace in a log of its own.
+type Engine struct {
+	durability Durability
+	names      []string
+	logs       map[string]*namespace // not changed after Open
+	lock       io.Closer             // nil when reading only
+
+	closing  sync.Once
+	closeErr error
+}
+
+// Open opens the namespaces of a directory, which it creates when it is absent.
+// It takes time in proportion to what was not checkpointed, not to what is
+// there. The caller must Close the engine. Errors name the path; a directory
+// that another process has open for writing is immuta.ErrLocked and names it.
+func Open(dir string, o Options) (*Engine, error) {
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	names, err := prepare(dir, o)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace)}
+	if !o.ReadOnly {
+		if e.lock, err = immuta.LockDir(o.FS, dir); err != nil {
+			return nil, withUID(err)
+		}
+	}
+	for _, name := range names {
+		n, err := openNamespace(dir, name, o)
+		if err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+		e.logs[name] = n
+	}
+	return e, nil
+}
+
+// prepare checks the names against each other and against what is there, and
+// makes the directories.
+func prepare(dir string, o Options) ([]string, error) {
+	if o.FS != nil {
+		return checkNames(o.Namespaces, nil)
+	}
+	found, err := Discover(dir)
+	if err != nil && (o.ReadOnly || !errors.Is(err, fs.ErrNotExist)) {
+		return nil, err
+	}
+	names := o.Namespaces
+	if o.ReadOnly && len(names) == 0 {
+		if names = found; len(names) == 0 {
+			return nil, fmt.Errorf("%s holds no logs: is it the data directory?", dir)
+		}
+	}
+	if names, err = checkNames(names, found); err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
+			return nil, err
+		}
+		if o.ReadOnly && !slices.Contains(found, name) {
+			return nil, fmt.Errorf("%s holds no log of namespace %q, only of %s: %w", dir, name, strings.Join(found, ", "), fs.ErrNotExist)
+		}
+	}
+	if o.ReadOnly {
+		return names, nil
+	}
+	return names, makeDirs(dir)
+}
+
+// namespace is one log and the index of the ids that it did not give.
+type namespace struct {
+	name        string
+	log         *immuta.Log
+	incarnation uint64
+	maxEvent    int
+	ids         *strangers
+	taken       endMark
+}
+
+func openNamespace(dir, name string, o Options) (*namespace, error) {
+	logger := o.Logger
+	lo := o.log()
+	lo.Report = func(notice immuta.Notice) { logNotice(logger, name, notice) }
+	l, err := immuta.Open(dir, name, lo)
+	if err != nil {
+		return nil, withUID(fmt.Errorf("open namespace %s: %w", name, err))
+	}
+	var key idKey
+	if _, err := io.ReadFull(cmp.Or[io.Reader](o.Rand, rand.Reader), key[:]); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent()}
+	n.ids = startStrangers(l, o.idFile(dir, name), key, logger)
+	return n, nil
+}
+
+func (o *Options) maxEvent() int { return cmp.Or(o.MaxEvent, bus.DefaultMaxEvent) }
+
+func (o *Options) log() immuta.Options {
+	return immuta.Options{
+		FS: o.FS, Now: o.Now, Rand: o.Rand, Sync: o.Durability.mode, SyncEvery: o.Durability.every,
+		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
+	}
+}
+
+// idFile says where the derived log is. It is synced only when it is closed: it
+// can be made anew, and is checked against the log before it is believed.
+func (o *Options) idFile(dir, name string) idFile {
+	fsys := o.FS
+	if fsys == nil {
+		fsys = immuta.OS()
+	}
+	return idFile{
+		dir: filepath.Join(dir, derivedDir), name: name, fs: fsys,
+		options: immuta.Options{FS: o.FS, Now: o.Now, Rand: o.Rand, Kind: "ids", Sync: immuta.SyncOS, Sealing: o.Sealing, ReadOnly: o.ReadOnly},
+	}
+}
+
+func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
+	attrs := []any{"namespace", name, "path", notice.Path, "offset", notice.Offset, "bytes", notice.Bytes}
+	if notice.Saved != "" {
+		attrs = append(attrs, "saved_to", notice.Saved)
+	}
+	if notice.Err != nil {
+		attrs = append(attrs, "error", notice.Err)
+	}
+	logger.Warn(notice.Text, attrs...)
+}
+
+// Namespaces returns the names that are open, sorted. The caller must not
+// change the slice.
+func (e *Engine) Namespaces() []string { return e.names }
+
+// Durability names what a returned Append means, as ParseDurability reads it.
+func (e *Engine) Durability() string { return e.durability.String() }
+
+// namespace returns the one that is meant, or bus.ErrUnknownNamespace with the
+// ones there are.
+func (e *Engine) namespace(name string) (*namespace, error) {
+	if n, ok := e.logs[name]; ok {
+		return n, nil
+	}
+	err := bus.ErrUnknownNamespace.With("namespace %.80q is not declared; declared are %s", name, strings.Join(e.names, ", "))
+	err.Namespaces = e.names
+	return nil, err
+}
+
+// Incarnation is the identity of the log, as the ids of its events carry it.
+func (e *Engine) Incarnation(namespace string) uint64 {
+	if n, ok := e.logs[namespace]; ok {
+		return n.incarnation
+	}
+	return 0
+}
+
+// Close waits for the appends that were taken, makes everything durable, ends
+// every Wait and gives the directory back. A second call waits for the first
+// and returns the same.
+func (e *Engine) Close() error {
+	e.closing.Do(func() { e.closeErr = e.close() })
+	return e.closeErr
+}
+
+func (e *Engine) close() error {
+	var all []error
+	for _, name := range e.names {
+		n, ok := e.logs[name]
+		if !ok {
+			continue // opening failed before it
+		}
+		// The log first: what it has taken is reported to the ids by its append.
+		if err := n.log.Close(); err != nil {
+			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
+		}
+		n.ids.close()
+	}
+	if e.lock != nil {
+		all = append(all, e.lock.Close())
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,48 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"example.com/bus"
+	"example.com/bus/immuta"
+)
+
+// appendError says an error of the log in the words of the bus.
+func (n *namespace) appendError(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.Is(err, immuta.ErrTooLarge):
+		return bus.ErrTooLarge.With("%v", err)
+	case errors.Is(err, immuta.ErrClosed):
+		return bus.ErrUnavailable.With("namespace %s is closed: the server is stopping", n.name)
+	case errors.Is(err, immuta.ErrReadOnly):
+		return bus.ErrStorage.With("namespace %s is open for reading only", n.name)
+	case outOfSpace(err) && n.log.Err() == nil:
+		return bus.ErrInsufficientSpace.With("namespace %s: %v; nothing of it was stored, make room and send it again", n.name, err)
+	}
+	return bus.ErrStorage.With("namespace %s takes no more events until the server is started again, and can still be read: %v", n.name, err)
+}
+
+func outOfSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
+// readError says an error of the log's reader, which was to read the index due,
+// in the words of the bus. io.EOF stays what it is.
+func (n *namespace) readError(err error, due uint64) error {
+	if damage, ok := errors.AsType[*immuta.CorruptError](err); ok {
+		// The damaged block may begin with events that nobody asked for.
+		return &bus.DamageError{Namespace: n.name, From: max(damage.From, due), Next: damage.Next, Err: err}
+	}
+	return n.waitError(err)
+}
+
+func (n *namespace) waitError(err error) error {
+	if errors.Is(err, immuta.ErrClosed) {
+		return bus.ErrUnavailable.With("namespace %s is closed: the server is stopping", n.name)
+	}
+	return err
+}

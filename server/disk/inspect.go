@@ -1,0 +1,31 @@
+package disk
+
+import (
+	"encoding/hex"
+
+	"example.com/bus"
+)
+
+// Inspect returns what there is to say about a namespace, and the zero value
+// for an unknown one.
+func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
+	n, ok := e.logs[namespace]
+	if !ok {
+		return bus.NamespaceInfo{}
+	}
+	s := n.log.Stat()
+	prefix := bus.FormatID(bus.Position{Incarnation: n.incarnation})
+	info := bus.NamespaceInfo{
+		Name: n.name, First: s.First, Last: s.Next - 1, Events: s.Next - s.First, Bytes: s.Bytes,
+		FirstAt: s.FirstTime, LastAt: s.LastTime, Sealed: s.Sealed,
+		Incarnation: prefix[:len(prefix)-1], // without the digit of index 0
+		TornTails:   uint64(s.TornCuts),
+	}
+	if s.Sealed {
+		info.KeyID = hex.EncodeToString(s.KeyID[:])
+	}
+	if s.Err != nil {
+		info.Problem = s.Err.Error()
+	}
+	return info
+}

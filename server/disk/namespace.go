@@ -1,0 +1,103 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"example.com/bus"
+)
+
+// Names in the data directory. A namespace has no dot, so that neither a rolled
+// segment nor any other file can be taken for one.
+const (
+	logExt     = ".log"
+	derivedDir = "derived" // what can be made anew from the logs
+)
+
+// Discover returns the namespaces whose logs are in the directory, sorted.
+func Discover(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, withUID(err)
+	}
+	var names []string
+	for _, entry := range entries {
+		name, ok := strings.CutSuffix(entry.Name(), logExt)
+		if ok && entry.Type().IsRegular() && bus.CheckNamespace(name) == nil {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// checkNames returns the names sorted and once each. Names that differ only in
+// case are refused: on some file systems they are one file, and two logs in one
+// file destroy each other.
+func checkNames(names, found []string) ([]string, error) {
+	if len(names) == 0 {
+		return nil, errors.New("no namespace is named: give at least one")
+	}
+	spelled := make(map[string]string)
+	for _, name := range slices.Concat(found, names) {
+		if err := bus.CheckNamespace(name); err != nil {
+			return nil, err
+		}
+		folded := strings.ToLower(name)
+		if other, ok := spelled[folded]; ok && other != name {
+			return nil, fmt.Errorf("namespaces %q and %q differ only in case and would be one file on some file systems: rename one", other, name)
+		}
+		spelled[folded] = name
+	}
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// checkLogFile refuses anything but a regular file where a log belongs: behind
+// a link there may be a file of somebody else, and a pipe would wait for ever.
+func checkLogFile(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return withUID(err)
+	}
+	if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s: wanted a regular file, found %s: move it away", path, kindOf(info.Mode()))
+	}
+	return nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode.IsDir():
+		return "a directory"
+	}
+	return "a special file (" + mode.String() + ")"
+}
+
+// makeDirs creates the data directory and the derived one in it, for the owner
+// alone.
+func makeDirs(dir string) error {
+	if err := os.MkdirAll(filepath.Join(dir, derivedDir), 0o700); err != nil {
+		return withUID(err)
+	}
+	return nil
+}
+
+// withUID says who was refused: in a container it is seldom who one thinks.
+func withUID(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w (running as uid %d: give it the directory, or run as its owner)", err, os.Getuid())
+	}
+	return err
+}

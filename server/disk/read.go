@@ -1,0 +1,120 @@
+package disk
+
+import (
+	"context"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/immuta"
+)
+
+// Reader reads the events of a namespace in index order, each once. It is for
+// one goroutine; there may be many readers, and none waits for a writer.
+type Reader = interface {
+	// Next returns the next events that are readable, at least one. They are
+	// immutable and may be kept. io.EOF at the readable end: call again later.
+	// *bus.DamageError for events that cannot be read: again and again, until
+	// Seek leaves them behind.
+	Next() ([]bus.Event, error)
+	// Seek makes index the next one to be read.
+	Seek(index uint64)
+	// Close gives the reader's memory back. A second call does nothing.
+	Close()
+}
+
+// Bounds returns the first index kept and one past the last readable, and
+// zeros for an unknown namespace.
+func (e *Engine) Bounds(namespace string) (first, next uint64) {
+	if n, ok := e.logs[namespace]; ok {
+		return n.log.Bounds()
+	}
+	return 0, 0
+}
+
+// Wait returns nil once an event at from or later is readable, ctx's error, or
+// bus.ErrUnavailable when the engine is closed.
+func (e *Engine) Wait(ctx context.Context, namespace string, from uint64) error {
+	n, err := e.namespace(namespace)
+	if err != nil {
+		return err
+	}
+	return n.waitError(n.log.Wait(ctx, from))
+}
+
+// Reader reads from an index on. The caller must Close it.
+func (e *Engine) Reader(namespace string, from uint64) Reader {
+	n, err := e.namespace(namespace)
+	if err != nil {
+		return unknownReader{err}
+	}
+	return n.reader(from)
+}
+
+// reader is a Reader of one log.
+type reader struct {
+	n       *namespace
+	blocks  *immuta.Reader
+	decoder decoder
+	due     uint64 // index that Next starts with
+	damage  error  // what Next says until Seek: a record that is no event
+}
+
+func (n *namespace) reader(from uint64) *reader {
+	return &reader{n: n, blocks: n.log.Reader(from), decoder: decoder{incarnation: n.incarnation}, due: from}
+}
+
+func (r *reader) Next() ([]bus.Event, error) {
+	if r.damage != nil {
+		return nil, r.damage
+	}
+	b, err := r.blocks.Next()
+	if err != nil {
+		return nil, r.n.readError(err, r.due)
+	}
+	events, err := r.decoder.events(b.First, b.Time, b.Records)
+	if err != nil {
+		bad := b.First + uint64(len(events))
+		r.damage = &bus.DamageError{Namespace: r.n.name, From: bad, Next: bad + 1, Err: err}
+	}
+	if len(events) == 0 {
+		return nil, r.damage
+	}
+	r.due = b.First + uint64(len(events))
+	return events, nil
+}
+
+func (r *reader) Seek(index uint64) {
+	r.damage, r.due = nil, index
+	r.blocks.Seek(index)
+}
+
+func (r *reader) Close() { r.blocks.Close() }
+
+// unknownReader is what there is to read in a namespace that does not exist.
+type unknownReader struct{ err error }
+
+func (r unknownReader) Next() ([]bus.Event, error) { return nil, r.err }
+func (r unknownReader) Seek(uint64)                {}
+func (r unknownReader) Close()                     {}
+
+// IndexAt returns the index of the first event committed at t or later, one
+// past the last readable when there is none.
+func (e *Engine) IndexAt(_ context.Context, namespace string, t time.Time) (uint64, error) {
+	n, err := e.namespace(namespace)
+	if err != nil {
+		return 0, err
+	}
+	first, next := n.log.Bounds()
+	// Outside of these years a time has no count of nanoseconds.
+	switch y := t.UTC().Year(); {
+	case y < 1700:
+		return first, nil
+	case y > 2200:
+		return next, nil
+	}
+	index, err := n.log.IndexAt(t)
+	if err != nil {
+		return 0, n.readError(err, first)
+	}
+	return index, nil
+}

@@ -1,0 +1,213 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"example.com/bus"
+)
+
+const testIncarnation = 0x123456789
+
+var testTime = time.Date(2026, 11, 1, 12, 0, 0, 123456789, time.UTC)
+
+func mustRecord(t testing.TB, e bus.Event) []byte {
+	t.Helper()
+	data, err := appendRecord(nil, &e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// drawEvent makes any event that may be stored.
+func drawEvent(t *rapid.T) bus.Event {
+	optional := func(pattern, name string) string {
+		return rapid.OneOf(rapid.Just(""), rapid.StringMatching(pattern)).Draw(t, name)
+	}
+	e := bus.Event{
+		Subject:         rapid.StringMatching(`orders(\.[A-Za-z0-9_-]{1,20}){1,8}`).Draw(t, "subject"),
+		Id:              optional(`[a-d][A-Za-z0-9_.-]{0,63}`, "id"),
+		TraceId:         optional(`[ -~]{1,256}`, "trace"),
+		Key:             optional(`[ -~äöü]{1,128}`, "key"),
+		ResponseSubject: optional(`_bus_\.[a-z]{1,64}`, "response"),
+		ContentType:     optional(`[a-z]{1,128}/[a-z]{1,127}`, "type"),
+		Payload:         rapid.SliceOfN(rapid.Byte(), 1, 2000).Draw(t, "payload"),
+	}
+	if rapid.Bool().Draw(t, "chosen time") {
+		e.CreatedAt = time.Unix(0, rapid.Int64Range(-8e18, 7e18).Draw(t, "created")).UTC()
+	}
+	return e
+}
+
+func TestEveryEventComesBackAsItWasStored(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var want []bus.Event
+		var records [][]byte
+		first := rapid.Uint64Range(1, bus.MaxIndex-100).Draw(t, "first")
+		for i := range rapid.IntRange(1, 8).Draw(t, "events") {
+			e := drawEvent(t)
+			data, err := appendRecord(nil, &e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(data) > recordSize(&e) || len(data) > maxRecord+len(e.Payload) {
+				t.Fatalf("got %d bytes, wanted at most %d", len(data), recordSize(&e))
+			}
+			records = append(records, data)
+			e.Index = first + uint64(i)
+			if e.Id == "" {
+				e.Id = bus.FormatID(bus.Position{Incarnation: testIncarnation, Index: e.Index})
+			}
+			if e.CreatedAt.IsZero() {
+				e.CreatedAt = testTime
+			}
+			want = append(want, e)
+		}
+		d := decoder{incarnation: testIncarnation}
+		got, err := d.events(first, testTime, records)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Fatalf("got  %+v\nwant %+v", got, want)
+		}
+	})
+}
+
+func TestTextsOfTheGreatestLengthFit(t *testing.T) {
+	long := strings.Repeat("x", bus.MaxTextLen)
+	want := bus.Event{
+		Subject: "orders" + strings.Repeat("."+strings.Repeat("a", 40), 6) + ".12", Id: strings.Repeat("i", bus.MaxIDLen),
+		TraceId: long, Key: long, ContentType: long, ResponseSubject: "_bus_.x", CreatedAt: testTime,
+	}
+	d := decoder{}
+	got, err := d.events(1, time.Time{}, [][]byte{mustRecord(t, want)})
+	want.Index = 1
+	if err != nil || !reflect.DeepEqual(got, []bus.Event{want}) {
+		t.Fatalf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
+func TestWhatCouldNotBeReadAgainIsNotStored(t *testing.T) {
+	for name, e := range map[string]bus.Event{
+		"no subject":   {},
+		"wildcard":     {Subject: "orders.*"},
+		"line feed":    {Subject: "orders.created", Id: "a\nb"},
+		"long trace":   {Subject: "orders.created", TraceId: strings.Repeat("x", bus.MaxTextLen+1)},
+		"the year 900": {Subject: "orders.created", CreatedAt: time.Date(900, 1, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		if got, err := appendRecord(nil, &e); err == nil || len(got) > 0 {
+			t.Errorf("%s: got %x, %v, wanted a refusal", name, got, err)
+		}
+	}
+}
+
+func TestARecordThatIsNotExactlyRightIsRefused(t *testing.T) {
+	good := mustRecord(t, bus.Event{Subject: "orders.created", Id: "chosen", Payload: []byte("{}")})
+	change := func(at int, to byte) []byte {
+		data := bytes.Clone(good)
+		data[at] = to
+		return data
+	}
+	for name, data := range map[string][]byte{
+		"empty":                  {},
+		"another version":        change(0, 2),
+		"a reserved flag":        change(1, flagID|1<<6),
+		"subject too long":       change(2, 255),
+		"subject with a control": change(4, '\n'),
+		"cut in the lengths":     good[:3],
+		"cut in the texts":       good[:10],
+		"created_at cut":         {recordVersion, flagCreatedAt, 0, 1, 2, 3},
+		"created_at in 2262":     append([]byte{recordVersion, flagCreatedAt, 2, 255, 255, 255, 255, 255, 255, 255, 127}, "a.b"...),
+	} {
+		d := decoder{}
+		if got, err := d.events(1, testTime, [][]byte{data}); err == nil || len(got) != 0 {
+			t.Errorf("%s: got %+v, %v, wanted an error", name, got, err)
+		}
+	}
+}
+
+func TestEventsBeforeABadRecordAreReturned(t *testing.T) {
+	good := mustRecord(t, bus.Event{Subject: "orders.created"})
+	d := decoder{}
+	got, err := d.events(5, testTime, [][]byte{good, good, {9}, good})
+	if err == nil || len(got) != 2 || got[1].Index != 6 {
+		t.Fatalf("got %+v, %v, want two events and an error", got, err)
+	}
+}
+
+func TestAppendingToAPayloadLeavesTheNextEventAlone(t *testing.T) {
+	a := mustRecord(t, bus.Event{Subject: "orders.created", Payload: []byte("1")})
+	both := append(bytes.Clone(a), a...)
+	d := decoder{}
+	got, err := d.events(1, testTime, [][]byte{both[:len(a)], both[len(a):]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = append(got[0].Payload, "overwritten"...)
+	if want := append(bytes.Clone(a), a...); !bytes.Equal(both, want) {
+		t.Errorf("got %x, want %x", both, want)
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add(mustRecord(f, bus.Event{Subject: "orders.created", Payload: []byte("{}")}))
+	f.Add(mustRecord(f, bus.Event{Subject: "orders.created", Id: "a", TraceId: "b", Key: "c", ResponseSubject: "_bus_.d", ContentType: "e/f", CreatedAt: testTime}))
+	f.Add(binary.LittleEndian.AppendUint64([]byte{recordVersion, flagCreatedAt, 2}, 1))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d := decoder{}
+		events, err := d.events(1, testTime, [][]byte{data})
+		if err != nil {
+			return
+		}
+		// Whatever is accepted has one spelling: encoded again it is the same.
+		e := events[0]
+		if data[1]&flagID == 0 {
+			e.Id = ""
+		}
+		if data[1]&flagCreatedAt == 0 {
+			e.CreatedAt = time.Time{}
+		}
+		if again, err := appendRecord(nil, &e); err != nil || !bytes.Equal(again, data) {
+			t.Errorf("got %x, %v, want %x", again, err, data)
+		}
+	})
+}
+
+func TestADecodingErrorIsNotAUsersMistake(t *testing.T) {
+	d := decoder{}
+	_, err := d.events(1, testTime, [][]byte{append([]byte{recordVersion, 0, 2}, "a.*"...)})
+	if err == nil {
+		t.Fatal("got no error for a wildcard")
+	}
+	if _, is := errors.AsType[*bus.Error](err); is {
+		t.Errorf("got %v, wanted an error that does not answer 4xx", err)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	const perBlock = 30
+	var records [][]byte
+	for range perBlock {
+		records = append(records, mustRecord(b, bus.Event{Subject: "orders.eu.created", TraceId: "4bf92f3577b34da6", Payload: bytes.Repeat([]byte("x"), 100)}))
+	}
+	d := decoder{incarnation: testIncarnation}
+	for b.Loop() {
+		if _, err := d.events(1_000_000, testTime, records); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*perBlock)/b.Elapsed().Seconds(), "events/s")
+}
+
+func testEvent(subject, payload string) bus.Event {
+	return bus.Event{Subject: subject, Payload: []byte(payload)}
+}

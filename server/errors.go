@@ -1,0 +1,82 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+const typeProblem = "application/problem+json"
+
+// problem is the document of RFC 9457 around a bus.Error.
+type problem struct {
+	Type string `json:"type"`
+	*bus.Error
+}
+
+// fail answers with a problem document. An error that is no bus.Error is a
+// fault of ours: it is logged in full and told without its insides.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	e := s.refusal(r, err)
+	body := encode(problem{Type: "about:blank", Error: e})
+	h := w.Header()
+	h.Set("Content-Type", typeProblem)
+	h.Set("Cache-Control", "no-store")
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(e.RetryAfter))
+	}
+	s.metrics.refused(e.Code)
+	w.WriteHeader(e.Status)
+	if r.Method != http.MethodHead {
+		w.Write(body)
+	}
+}
+
+// encode returns a document of ours and a line break. It leaves & and < as
+// they are, because a person may copy an address out of it. It is for types
+// that always marshal.
+func encode(value any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		return []byte("{}\n")
+	}
+	return b.Bytes()
+}
+
+// refusal finds the bus.Error to answer with.
+func (s *Server) refusal(r *http.Request, err error) *bus.Error {
+	if e, ok := bus.AsError(err); ok {
+		return e
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return bus.ErrTooLarge.With("at most %d bytes are taken", tooLarge.Limit)
+	}
+	if damage, ok := errors.AsType[*bus.DamageError](err); ok {
+		s.log.Error("damaged log", "namespace", damage.Namespace, "from", damage.From, "next", damage.Next, "error", damage.Err)
+		return bus.ErrCorrupt.With("%s", damage)
+	}
+	if errors.Is(err, delivery.ErrSlowInbox) {
+		return bus.ErrSlowReader.With("%s", err)
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return bus.ErrUnavailable.With("the request ended before it was done")
+	}
+	s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	return &bus.Error{Code: bus.ErrInternal.Code, Title: bus.ErrInternal.Title, Status: bus.ErrInternal.Status}
+}
+
+// writeJSON answers with a small document.
+func (s *Server) writeJSON(w http.ResponseWriter, status int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(encode(value))
+}

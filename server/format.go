@@ -1,0 +1,82 @@
+package server
+
+import (
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// format is how a stream is written: one for each media type that GET answers.
+type format interface {
+	// mediaType is what the stream says it is.
+	mediaType() string
+	// event appends one delivery; resume is what a reconnect would name.
+	event(dst []byte, resume []bus.Position, d delivery.Delivery) []byte
+	// control appends what is no event: hello, ping, gap, problem.
+	control(dst []byte, name string, resume []bus.Position, data any) []byte
+	// end appends the end of a stream that the peer should come back to after
+	// retry milliseconds, or of one that is complete when retry is 0.
+	end(dst []byte, retry int) []byte
+	// shared is the format of plain frames that all streams of a namespace
+	// share.
+	shared(namespace string) *delivery.Format
+}
+
+// sseFormat is text/event-stream. Its text is in sse.go.
+type sseFormat struct{ plain map[string]*delivery.Format }
+
+func (f sseFormat) mediaType() string { return typeSSE }
+
+func (f sseFormat) event(dst []byte, resume []bus.Position, d delivery.Delivery) []byte {
+	return appendMsg(dst, resume, d.Event, d.Attempt)
+}
+
+func (f sseFormat) control(dst []byte, name string, resume []bus.Position, data any) []byte {
+	return appendFrame(dst, name, resume, data)
+}
+
+func (f sseFormat) end(dst []byte, retry int) []byte {
+	if retry == 0 {
+		return dst
+	}
+	return appendRetry(dst, retry)
+}
+
+func (f sseFormat) shared(namespace string) *delivery.Format { return f.plain[namespace] }
+
+// ndjsonFormat is application/x-ndjson: a line an event. A ping is an empty
+// line; a gap or problem is an object with that one member, so that it cannot
+// be taken for an event.
+type ndjsonFormat struct{ plain *delivery.Format }
+
+func newNDJSONFormat() ndjsonFormat {
+	return ndjsonFormat{plain: &delivery.Format{Name: "ndjson", Encode: func(dst []byte, e *bus.Event) []byte {
+		return append(e.AppendJSON(dst), '\n')
+	}}}
+}
+
+func (f ndjsonFormat) mediaType() string { return typeNDJSON }
+
+func (f ndjsonFormat) event(dst []byte, _ []bus.Position, d delivery.Delivery) []byte {
+	return append(appendDelivery(dst, d), '\n')
+}
+
+func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data any) []byte {
+	switch name {
+	case "hello":
+		return dst
+	case "ping":
+		return append(dst, '\n')
+	}
+	return append(dst, encode(map[string]any{name: data})...)
+}
+
+func (f ndjsonFormat) end(dst []byte, _ int) []byte { return dst }
+
+func (f ndjsonFormat) shared(string) *delivery.Format { return f.plain }
+
+func appendDelivery(dst []byte, d delivery.Delivery) []byte {
+	if d.Attempt > 1 {
+		return d.Event.AppendAttempt(dst, d.Attempt)
+	}
+	return d.Event.AppendJSON(dst)
+}

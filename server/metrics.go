@@ -1,0 +1,145 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"example.com/bus/server/delivery"
+)
+
+// metrics are what /metrics tells. No label is unbounded: namespaces are
+// declared, codes are ours, and subjects are never a label.
+type metrics struct {
+	registry   *prometheus.Registry
+	events     *prometheus.CounterVec
+	duplicates *prometheus.CounterVec
+	latency    *prometheus.HistogramVec
+	sent       prometheus.Counter
+	again      prometheus.Counter
+	dead       prometheus.Counter
+	verdicts   *prometheus.CounterVec
+	gaps       *prometheus.CounterVec
+	refusals   *prometheus.CounterVec
+	slow       prometheus.Counter
+}
+
+func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
+	m := &metrics{
+		registry:   prometheus.NewRegistry(),
+		events:     counters("bus_events_published_total", "Events stored.", "namespace"),
+		duplicates: counters("bus_events_duplicate_total", "Publishes whose key or id was known already.", "namespace"),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "bus_append_duration_seconds",
+			Help:    "Time from a checked publish to its durability.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		}, []string{"namespace"}),
+		sent:     counter("bus_deliveries_total", "Events written to streams, redeliveries included."),
+		again:    counter("bus_redeliveries_total", "Deliveries that were not the first."),
+		dead:     counter("bus_dead_letters_total", "Events given up after their last attempt."),
+		verdicts: counters("bus_acks_total", "Events settled by consumers.", "verdict"),
+		gaps:     counters("bus_gaps_total", "Gaps said in streams.", "reason"),
+		refusals: counters("bus_refusals_total", "Requests refused.", "code"),
+		slow:     counter("bus_slow_evictions_total", "Streams let go because the peer did not read in time."),
+	}
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "bus_build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
+	}, func() float64 { return 1 })
+	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, build,
+		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+func counter(name, help string) prometheus.Counter {
+	return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+}
+
+func counters(name, help, label string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+func (m *metrics) published(namespace string, receipts []receipt, took time.Duration) {
+	duplicates := 0
+	for i := range receipts {
+		if receipts[i].Duplicate {
+			duplicates++
+		}
+	}
+	m.events.WithLabelValues(namespace).Add(float64(len(receipts) - duplicates))
+	m.duplicates.WithLabelValues(namespace).Add(float64(duplicates))
+	m.latency.WithLabelValues(namespace).Observe(took.Seconds())
+}
+
+func (m *metrics) delivered(n int)     { m.sent.Add(float64(n)) }
+func (m *metrics) redelivered()        { m.again.Inc() }
+func (m *metrics) deadLetter()         { m.dead.Inc() }
+func (m *metrics) gap(reason string)   { m.gaps.WithLabelValues(reason).Inc() }
+func (m *metrics) refused(code string) { m.refusals.WithLabelValues(code).Inc() }
+
+func (m *metrics) settled(kind delivery.Kind, n int) {
+	names := map[delivery.Kind]string{delivery.Ack: "ack", delivery.Nak: "nak", delivery.Term: "term", delivery.Wip: "wip"}
+	m.verdicts.WithLabelValues(names[kind]).Add(float64(n))
+}
+
+// slowEviction counts a failed write when it failed for want of time.
+func (m *metrics) slowEviction(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		m.slow.Inc()
+	}
+}
+
+// engineCollector asks the engine when somebody looks, so that counting costs
+// the publish path nothing.
+type engineCollector struct {
+	engine                         Engine
+	hub                            *delivery.Hub
+	bytes, last, streams, impaired *prometheus.Desc
+}
+
+func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
+	label := []string{"namespace"}
+	return &engineCollector{
+		engine:   engine,
+		hub:      hub,
+		bytes:    prometheus.NewDesc("bus_log_bytes", "Size of the log.", label, nil),
+		last:     prometheus.NewDesc("bus_log_last_index", "Index of the newest readable event.", label, nil),
+		streams:  prometheus.NewDesc("bus_streams", "Streams that are connected.", label, nil),
+		impaired: prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.bytes
+	ch <- c.last
+	ch <- c.streams
+	ch <- c.impaired
+}
+
+// Collect implements prometheus.Collector.
+func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
+	for _, namespace := range c.engine.Namespaces() {
+		info := c.engine.Inspect(namespace)
+		stopped := 0.0
+		if info.Problem != "" {
+			stopped = 1
+		}
+		for desc, value := range map[*prometheus.Desc]float64{
+			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
+			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
+		} {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)
+		}
+	}
+}

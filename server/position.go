@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// maxResumeLen bounds a resume point: 16 namespaces fit.
+const maxResumeLen = 256
+
+// Reasons of a gap.
+const (
+	gapRetention = "retention" // the log no longer keeps them
+	gapOtherLog  = "other_log" // the id is of another log, or of another incarnation of this one
+	gapAhead     = "ahead"     // the position is beyond the end of this log
+	gapDamage    = "damage"    // the log is damaged there
+)
+
+// starter finds where a stream begins in each namespace. What cannot be had is
+// a gap, said in the stream, never a refusal: a browser whose reconnect is
+// refused does not come back.
+type starter struct {
+	engine Engine
+	start  string // the start parameter, checked
+	resume string // Last-Event-ID, "" when there is none
+	now    time.Time
+	gaps   []gapFrame
+}
+
+// checkStart refuses a start that is none of the forms.
+func checkStart(start string) error {
+	if start == "" || start == "oldest" || start == "newest" {
+		return nil
+	}
+	if _, ok := indexStart(start); ok {
+		return nil
+	}
+	if _, ok := timeStart(start, time.Now()); ok {
+		return nil
+	}
+	if bus.CheckID(start) == nil {
+		return nil // perhaps an event's; places looks for it
+	}
+	return wrongStart(start)
+}
+
+func wrongStart(start string) error {
+	return bus.ErrInvalidParameter.With("start is %.80q, wanted oldest, newest, the id of an event, an index like #42 (in a URL %%2342, or 42), a time like 2026-01-31T12:00:00Z or an age like 15m or 7d", start)
+}
+
+// indexStart reads "#42", and "42" because "#" ends a URL.
+func indexStart(start string) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(start, "#"), 10, 64)
+	return n, err == nil && n > 0 && n <= bus.MaxIndex
+}
+
+func timeStart(start string, now time.Time) (time.Time, bool) {
+	if age, ok := parseAge(start); ok {
+		return now.Add(-age), true
+	}
+	t, err := time.Parse(time.RFC3339Nano, start)
+	return t, err == nil
+}
+
+// places returns where the stream starts in each namespace.
+func (st *starter) places(ctx context.Context, patterns map[string][]bus.Pattern, order []string) ([]delivery.Place, error) {
+	resumed, err := st.resumed(ctx, order)
+	if err != nil {
+		return nil, err
+	}
+	places := make([]delivery.Place, 0, len(order))
+	for _, namespace := range order {
+		from, ok := resumed[namespace]
+		if !ok {
+			if from, err = st.fresh(ctx, namespace); err != nil {
+				return nil, err
+			}
+		}
+		places = append(places, delivery.Place{Namespace: namespace, Patterns: patterns[namespace], From: from})
+	}
+	return places, nil
+}
+
+// resumed finds the namespaces whose place Last-Event-ID, or an id as start,
+// names. A namespace that is not in the result begins by start.
+func (st *starter) resumed(ctx context.Context, order []string) (map[string]uint64, error) {
+	id := st.resume
+	if id == "" && isIDStart(st.start) {
+		id = st.start
+	}
+	if id == "" {
+		return nil, nil
+	}
+	found := make(map[string]uint64)
+	positions, ours := bus.ParseID(id)
+	for _, namespace := range order {
+		for _, p := range positions {
+			if p.Incarnation == st.engine.Incarnation(namespace) {
+				found[namespace] = st.within(namespace, id, p.Index+1)
+			}
+		}
+	}
+	if len(found) == 0 {
+		if err := st.findStranger(ctx, id, order, found); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 && !ours && st.resume == "" {
+		return nil, wrongStart(st.start) // a typo must not read as an id that is gone
+	}
+	if len(found) == 0 || len(positions) > len(found) {
+		st.otherLog(id, order, found)
+	}
+	return found, nil
+}
+
+func isIDStart(start string) bool {
+	_, isIndex := indexStart(start)
+	_, isTime := timeStart(start, time.Now())
+	return start != "" && start != "oldest" && start != "newest" && !isIndex && !isTime
+}
+
+// findStranger looks for an id that the log did not give itself: of a restored
+// or copied event, or one that the publisher chose.
+func (st *starter) findStranger(ctx context.Context, id string, order []string, found map[string]uint64) error {
+	if bus.CheckID(id) != nil {
+		return nil
+	}
+	for _, namespace := range order {
+		index, err := st.engine.Find(ctx, namespace, id)
+		if errors.Is(err, bus.ErrUnknownEvent) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		found[namespace] = st.within(namespace, id, index+1)
+	}
+	return nil
+}
+
+// otherLog says a gap for the namespaces that an id should have named, and
+// starts them at the oldest event: what the reader had seen nobody can know,
+// and seeing an event twice is better than never.
+func (st *starter) otherLog(id string, order []string, found map[string]uint64) {
+	for _, namespace := range order {
+		if _, ok := found[namespace]; ok {
+			continue
+		}
+		first, _ := st.engine.Bounds(namespace)
+		st.gaps = append(st.gaps, gapFrame{Namespace: namespace, Requested: id, ResumedIndex: first, Reason: gapOtherLog})
+		found[namespace] = first
+	}
+}
+
+// fresh is where a namespace starts that no id names.
+func (st *starter) fresh(ctx context.Context, namespace string) (uint64, error) {
+	first, next := st.engine.Bounds(namespace)
+	if st.start == "oldest" {
+		return first, nil
+	}
+	if index, ok := indexStart(st.start); ok {
+		return st.within(namespace, "#"+strings.TrimPrefix(st.start, "#"), index), nil
+	}
+	if t, ok := timeStart(st.start, st.now); ok {
+		return st.engine.IndexAt(ctx, namespace, t)
+	}
+	return next, nil
+}
+
+// within moves a position into what the log holds, and says so.
+func (st *starter) within(namespace, requested string, from uint64) uint64 {
+	first, next := st.engine.Bounds(namespace)
+	switch {
+	case from < first:
+		lost := first - from
+		st.gaps = append(st.gaps, gapFrame{Namespace: namespace, Requested: requested, ResumedIndex: first, Lost: &lost, Reason: gapRetention})
+		return first
+	case from > next:
+		lost := from - next
+		st.gaps = append(st.gaps, gapFrame{Namespace: namespace, Requested: requested, ResumedIndex: next, Lost: &lost, Reason: gapAhead})
+		return next
+	}
+	return from
+}

@@ -1,0 +1,299 @@
+package server
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/bus"
+)
+
+// Names of the headers that carry a receipt.
+const (
+	headerEventID    = "X-BUS-EVENT-ID"
+	headerCreatedAt  = "X-BUS-EVENT-CREATED-AT"
+	headerIndex      = "X-BUS-EVENT-INDEX"
+	headerDurability = "X-BUS-DURABILITY"
+	headerConsumerID = "X-BUS-CONSUMER-ID"
+)
+
+// How long a publisher may wait for confirmations or a reply.
+const (
+	defaultAnswerWait = 5 * time.Second
+	maxAnswerWait     = time.Hour
+)
+
+var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "confirm", "reply", "timeout"}
+
+// receipt is the answer for one event.
+type receipt struct {
+	ID        string    `json:"id"`
+	Index     uint64    `json:"index,omitempty"` // 0: an inbox event, never stored
+	CreatedAt time.Time `json:"created_at"`
+	Duplicate bool      `json:"duplicate,omitempty"` // the key was published before: this is that event
+	Confirmed int       `json:"confirmed,omitempty"` // consumers that acknowledged, with confirm=
+	Receivers *int      `json:"receivers,omitempty"` // who listened on an inbox
+}
+
+// answerWish is what a publisher waits for beside durability.
+type answerWish struct {
+	confirm int
+	reply   bool
+	timeout time.Duration
+}
+
+func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
+	if s.draining.Load() {
+		e := bus.ErrUnavailable.With("the server is stopping; publish again in a moment")
+		e.RetryAfter = 1
+		s.fail(w, r, e)
+		return
+	}
+	p, err := parseParams(r.URL.RawQuery, publishParams)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	wish := answerWish{
+		confirm: p.number("confirm", 0, 0, 1000),
+		reply:   p.flag("reply"),
+		timeout: p.duration("timeout", defaultAnswerWait, time.Millisecond, maxAnswerWait),
+	}
+	if p.err == nil && wish.reply && wish.confirm > 0 {
+		p.err = bus.ErrInvalidParameter.With("confirm and reply stand side by side, wanted one of them")
+	}
+	if p.err == nil {
+		p.err = checkEncoding(r)
+	}
+	if p.err != nil {
+		s.fail(w, r, p.err)
+		return
+	}
+	s.setReadDeadline(w)
+	s.publishBody(w, r, p, wish)
+}
+
+// publishBody chooses by subject and media type what the body is.
+func (s *Server) publishBody(w http.ResponseWriter, r *http.Request, p *params, wish answerWish) {
+	media, err := mediaType(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	switch {
+	case len(p.values["subject"]) > 0:
+		s.publishRaw(w, r, p, wish, media)
+	case media == "application/x-ndjson":
+		s.publishStream(w, r, p, wish)
+	case media == "" || media == "application/json" || media == "text/plain" || media == "application/x-www-form-urlencoded":
+		s.publishJSON(w, r, p, wish)
+	default:
+		s.fail(w, r, bus.ErrUnsupportedMedia.With("%.80q; wanted application/json or application/x-ndjson, or ?subject= for a payload of any type", media))
+	}
+}
+
+// checkEncoding: bodies are taken as they are, so that a small body cannot
+// become a large one.
+func checkEncoding(r *http.Request) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return bus.ErrUnsupportedMedia.With("content-encoding %.40q; wanted the body as it is", e)
+	}
+	return nil
+}
+
+func mediaType(r *http.Request) (string, error) {
+	header := r.Header.Get("Content-Type")
+	if header == "" {
+		return "", nil
+	}
+	media, _, err := mime.ParseMediaType(header)
+	if err != nil {
+		return "", bus.ErrUnsupportedMedia.With("content-type %.80q cannot be read", header)
+	}
+	return media, nil
+}
+
+// publishRaw takes the body as the payload of one event.
+func (s *Server) publishRaw(w http.ResponseWriter, r *http.Request, p *params, wish answerWish, media string) {
+	e := bus.Event{
+		Subject:         p.text("subject"),
+		Key:             p.text("key"),
+		TraceId:         p.text("trace_id"),
+		Id:              p.text("id"),
+		ResponseSubject: p.text("response_subject"),
+	}
+	if p.err != nil {
+		s.fail(w, r, p.err)
+		return
+	}
+	body, err := readBody(w, r, s.config.MaxEvent, s.config.MaxEvent)
+	if err == nil {
+		err = setPayload(&e, body, media, r.Header.Get("Content-Type"))
+	}
+	if err == nil {
+		err = e.Check()
+	}
+	if err == nil {
+		err = setKeyHeader(&e, r)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.publishOne(w, r, e, wish)
+}
+
+// setPayload keeps JSON as JSON. What curl sends with -d, and what says no
+// type, is JSON too; anything else is bytes with their type.
+func setPayload(e *bus.Event, body []byte, media, contentType string) error {
+	guessed := media == "" || media == "application/x-www-form-urlencoded"
+	if !guessed && media != "application/json" {
+		e.ContentType, e.Payload = contentType, body
+		return nil
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	payload, err := bus.CompactJSON(body)
+	if err == nil {
+		e.Payload = payload
+		return nil
+	}
+	if invalid, ok := bus.AsError(err); ok && guessed {
+		return invalid.With("%s; a payload that is not JSON needs its Content-Type, as in -H 'Content-Type: text/plain'", invalid.Detail)
+	}
+	return err
+}
+
+// setKeyHeader lets the Idempotency-Key header stand for the key. It is a
+// structured-field string, quoted, but many send it bare.
+func setKeyHeader(e *bus.Event, r *http.Request) error {
+	key := r.Header.Get("Idempotency-Key")
+	if len(key) >= 2 && strings.HasPrefix(key, `"`) && strings.HasSuffix(key, `"`) {
+		key = key[1 : len(key)-1]
+	}
+	switch {
+	case key == "":
+		return nil
+	case e.Key != "" && e.Key != key:
+		return bus.ErrInvalidEvent.With("key %q and Idempotency-Key %.80q differ, wanted one of them", e.Key, key)
+	}
+	e.Key = key
+	return e.Check()
+}
+
+// publishJSON takes one event or an array of them.
+func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, wish answerWish) {
+	for _, name := range []string{"key", "trace_id", "id", "response_subject"} {
+		if p.text(name) != "" {
+			s.fail(w, r, bus.ErrInvalidParameter.With("%s goes with ?subject=; in a JSON body it is a field", name))
+			return
+		}
+	}
+	body, err := readBody(w, r, s.config.MaxEvent, s.config.MaxBatch)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if firstByte(body) == '[' {
+		s.publishBatch(w, r, body, wish)
+		return
+	}
+	e, err := bus.ParseEvent(body)
+	if err == nil {
+		err = setKeyHeader(&e, r)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.publishOne(w, r, e, wish)
+}
+
+func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, e bus.Event, wish answerWish) {
+	if bus.IsInbox(e.Subject) {
+		s.publishInbox(w, r, e, wish)
+		return
+	}
+	if err := s.checkNamespace(bus.Namespace(e.Subject)); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	switch {
+	case wish.reply:
+		s.publishForReply(w, r, e, wish)
+	case wish.confirm > 0:
+		s.publishForConfirm(w, r, e, wish)
+	default:
+		receipts, err := s.store(r.Context(), []bus.Event{e})
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.accept(w, receipts[0])
+	}
+}
+
+func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request, body []byte, wish answerWish) {
+	events, err := bus.ParseEvents(body, s.config.MaxBatchEvents)
+	if err == nil {
+		err = s.checkBatch(events, wish, r)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if len(events) == 0 {
+		s.writeJSON(w, http.StatusAccepted, []receipt{})
+		return
+	}
+	receipts, err := s.store(r.Context(), events)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set(headerDurability, s.engine.Durability())
+	s.writeJSON(w, http.StatusAccepted, receipts)
+}
+
+func (s *Server) checkBatch(events []bus.Event, wish answerWish, r *http.Request) error {
+	if wish.reply || wish.confirm > 0 {
+		return bus.ErrInvalidParameter.With("confirm and reply are for single events, found a batch")
+	}
+	if r.Header.Get("Idempotency-Key") != "" {
+		return bus.ErrInvalidEvent.With("Idempotency-Key is for single events; in a batch each event has its own key")
+	}
+	for i := range events {
+		namespace := bus.Namespace(events[i].Subject)
+		switch {
+		case namespace == bus.InboxNamespace:
+			return bus.ErrInvalidSubject.With("item %d goes to an inbox; inboxes take single events", i+1)
+		case namespace != bus.Namespace(events[0].Subject):
+			return bus.ErrMixedNamespaces.With("item 1 is of %q, item %d of %q", bus.Namespace(events[0].Subject), i+1, namespace)
+		case len(events[i].Payload) > s.config.MaxEvent:
+			return bus.ErrTooLarge.With("item %d has a payload of %d bytes, at most %d are allowed", i+1, len(events[i].Payload), s.config.MaxEvent)
+		}
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	return s.checkNamespace(bus.Namespace(events[0].Subject))
+}
+
+// accept answers 202 with the receipt in headers and body.
+func (s *Server) accept(w http.ResponseWriter, rc receipt) {
+	s.setReceipt(w.Header(), rc)
+	s.writeJSON(w, http.StatusAccepted, rc)
+}
+
+func (s *Server) setReceipt(h http.Header, rc receipt) {
+	h.Set(headerEventID, rc.ID)
+	h.Set(headerCreatedAt, rc.CreatedAt.Format(time.RFC3339Nano))
+	h.Set(headerIndex, strconv.FormatUint(rc.Index, 10)) // 0 for an inbox: older clients parse it always
+	h.Set(headerDurability, s.engine.Durability())
+	if rc.Index == 0 {
+		h.Set(headerDurability, "memory")
+	}
+}

@@ -1,0 +1,219 @@
+package server
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+
+	"example.com/bus"
+)
+
+// publishStream takes a stream of events, a line each, and commits what has
+// arrived in groups. The answer is a stream too: a receipt a line, in order, as
+// soon as its event is durable. A line that is refused ends both with a
+// problem as the last line; what was answered before it is stored.
+func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params, wish answerWish) {
+	for name := range p.values {
+		if p.text(name) != "" {
+			s.fail(w, r, bus.ErrInvalidParameter.With("%s does not go with application/x-ndjson", name))
+			return
+		}
+	}
+	if r.Header.Get("Idempotency-Key") != "" {
+		s.fail(w, r, bus.ErrInvalidEvent.With("Idempotency-Key is for single events; in a stream each event has its own key"))
+		return
+	}
+	control := http.NewResponseController(w)
+	control.EnableFullDuplex() // HTTP/2 always is, and says so by an error
+	defer clearDeadlines(control)
+	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
+	in.run()
+}
+
+// lineStream is the state of one NDJSON publish.
+type lineStream struct {
+	server  *Server
+	control *http.ResponseController
+	w       http.ResponseWriter
+	r       *http.Request
+	lines   *bufio.Reader
+	line    int  // lines read so far
+	started bool // the status line is out: errors are lines now
+}
+
+func (in *lineStream) run() {
+	for {
+		group, readErr := in.group()
+		receipts, err := in.storeRuns(group)
+		if e := in.answer(receipts); e != nil {
+			return // the publisher is gone
+		}
+		switch {
+		case err != nil:
+			in.refuse(err)
+			return
+		case readErr == io.EOF:
+			in.start()
+			return
+		case readErr != nil:
+			in.refuse(readErr)
+			return
+		}
+	}
+}
+
+// group waits for one line and takes the complete ones that came with it, so
+// that a busy stream is committed in large groups and a slow one at once.
+func (in *lineStream) group() ([]bus.Event, error) {
+	var events []bus.Event
+	size := 0
+	in.server.setReadDeadline(in.w)
+	for len(events) == 0 || in.lineBuffered() {
+		line, err := in.next()
+		if err != nil {
+			return events, err
+		}
+		if len(line) == 0 {
+			continue
+		}
+		e, err := bus.ParseEvent(line)
+		if err == nil {
+			err = in.check(&e)
+		}
+		if err != nil {
+			return events, in.atLine(err)
+		}
+		events, size = append(events, e), size+len(line)
+		if len(events) == in.server.config.MaxBatchEvents || size >= in.server.config.MaxBatch {
+			break
+		}
+	}
+	return events, nil
+}
+
+func (in *lineStream) check(e *bus.Event) error {
+	if bus.IsInbox(e.Subject) {
+		return bus.ErrInvalidSubject.With("%q is an inbox; inboxes take single events", e.Subject)
+	}
+	return in.server.checkNamespace(bus.Namespace(e.Subject))
+}
+
+// lineBuffered reports whether a whole line can be read without waiting.
+func (in *lineStream) lineBuffered() bool {
+	ahead, _ := in.lines.Peek(in.lines.Buffered())
+	return bytes.IndexByte(ahead, '\n') >= 0
+}
+
+// next returns the next line without its end, in memory of its own because
+// events share it. The last line needs no end. io.EOF after it.
+func (in *lineStream) next() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.lines.ReadSlice('\n')
+		line = append(line, part...)
+		if len(line) > in.server.config.MaxEvent {
+			in.line++
+			return nil, in.atLine(bus.ErrTooLarge.With("at most %d bytes are taken in a line", in.server.config.MaxEvent))
+		}
+		switch {
+		case err == nil:
+			in.line++
+			return bytes.TrimSpace(line), nil
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err == io.EOF && len(bytes.TrimSpace(line)) > 0:
+			in.line++
+			return bytes.TrimSpace(line), nil
+		case err == io.EOF:
+			return nil, io.EOF
+		default:
+			return nil, bodyError(err)
+		}
+	}
+}
+
+func (in *lineStream) atLine(err error) error {
+	e := *in.server.refusal(in.r, err)
+	e.Line = in.line
+	return &e
+}
+
+// storeRuns appends the group, one commit for each run, and returns the
+// receipts of what was stored even when it fails.
+func (in *lineStream) storeRuns(group []bus.Event) ([]receipt, error) {
+	var receipts []receipt
+	for len(group) > 0 {
+		n := runLength(group)
+		stored, err := in.server.store(in.r.Context(), group[:n])
+		if err != nil {
+			return receipts, err
+		}
+		receipts, group = append(receipts, stored...), group[n:]
+	}
+	return receipts, nil
+}
+
+// answer writes the receipts and pushes them out.
+func (in *lineStream) answer(receipts []receipt) error {
+	if len(receipts) == 0 {
+		return nil
+	}
+	in.start()
+	out := make([]byte, 0, len(receipts)*128)
+	for i := range receipts {
+		out = append(out, encode(receipts[i])...)
+	}
+	return in.push(out)
+}
+
+func (in *lineStream) push(out []byte) error {
+	in.server.setWriteDeadline(in.control)
+	if _, err := in.w.Write(out); err != nil {
+		return err
+	}
+	return in.control.Flush()
+}
+
+func (in *lineStream) start() {
+	if in.started {
+		return
+	}
+	in.started = true
+	h := in.w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Cache-Control", "no-store")
+	h.Set(headerDurability, in.server.engine.Durability())
+	in.w.WriteHeader(http.StatusAccepted)
+}
+
+// refuse tells the error: as the answer while none has begun, as the last line
+// otherwise.
+func (in *lineStream) refuse(err error) {
+	if !in.started {
+		if in.r.ProtoMajor == 1 {
+			in.w.Header().Set("Connection", "close") // the rest of the body is not read
+		}
+		in.server.fail(in.w, in.r, err)
+		return
+	}
+	e := in.server.refusal(in.r, err)
+	in.server.metrics.refused(e.Code)
+	in.push(encode(problem{Type: "about:blank", Error: e}))
+}
+
+// runLength counts the events at the front that can be one commit: of one
+// namespace, and no key or id twice, because a line that repeats an earlier one
+// is a duplicate and not a mistake.
+func runLength(group []bus.Event) int {
+	namespace, seen := bus.Namespace(group[0].Subject), make(map[string]bool)
+	for n := range group {
+		e := &group[n]
+		id, key := "id "+e.Id, "key "+e.Key
+		if bus.Namespace(e.Subject) != namespace || e.Id != "" && seen[id] || e.Key != "" && seen[key] {
+			return n
+		}
+		seen[id], seen[key] = true, true
+	}
+	return len(group)
+}

@@ -1,0 +1,192 @@
+// Package server is the HTTP interface of the bus: it turns requests into
+// events and acknowledgements, and commits into streams. It does not know how
+// events are kept (Engine), nor who is owed which event (package delivery).
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// Config is what a server is made of. Zero values stand for the defaults that
+// are named.
+type Config struct {
+	Engine  Engine       // required
+	Logger  *slog.Logger // nil: nothing is logged
+	Version string
+
+	MaxEvent       int // bytes of one event; bus.DefaultMaxEvent
+	MaxBatch       int // bytes of one batch; bus.DefaultMaxBatch
+	MaxBatchEvents int // events of one batch; bus.DefaultBatchCount
+
+	DedupWindow time.Duration // how long a key is remembered; 10 minutes
+	DedupKeys   int           // how many keys a namespace remembers; 1,000,000; negative: none
+
+	Heartbeat    time.Duration // between pings on a stream; 15 s
+	WriteTimeout time.Duration // for one write to a peer; 30 s
+	BodyTimeout  time.Duration // for a request body to arrive; 30 s
+	HeadTimeout  time.Duration // for request headers to arrive; 5 s
+	MaxStreamAge time.Duration // after which a stream is ended for a reconnect; 0: never
+
+	Origins []string // browser origins allowed beside our own and loopback; "*" for all
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	setDefault(&c.MaxEvent, bus.DefaultMaxEvent)
+	setDefault(&c.MaxBatch, bus.DefaultMaxBatch)
+	setDefault(&c.MaxBatchEvents, bus.DefaultBatchCount)
+	setDefault(&c.DedupWindow, 10*time.Minute)
+	setDefault(&c.DedupKeys, 1_000_000)
+	setDefault(&c.Heartbeat, 15*time.Second)
+	setDefault(&c.WriteTimeout, 30*time.Second)
+	setDefault(&c.BodyTimeout, 30*time.Second)
+	setDefault(&c.HeadTimeout, 5*time.Second)
+	c.MaxBatch = max(c.MaxBatch, c.MaxEvent)
+	return c
+}
+
+func setDefault[T int | time.Duration](field *T, value T) {
+	if *field == 0 {
+		*field = value
+	}
+}
+
+// Server serves one engine. Its methods may be called from many goroutines.
+type Server struct {
+	config  Config
+	engine  Engine
+	hub     *delivery.Hub
+	log     *slog.Logger
+	metrics *metrics
+	http    *http.Server
+	sse     sseFormat
+	ndjson  ndjsonFormat
+	inboxes idSource // ids of events that are never stored
+
+	draining atomic.Bool
+	drained  context.Context // done once the streams have to end
+	drain    context.CancelFunc
+	loaded   chan struct{} // closed once the dedup keys of the last window are known
+	loading  sync.WaitGroup
+}
+
+// New makes a server over an open engine. The engine stays the caller's, to be
+// closed after Shutdown.
+func New(c Config) (*Server, error) {
+	if c.Engine == nil {
+		return nil, errors.New("an engine is needed, found none")
+	}
+	c = c.withDefaults()
+	origins, err := parseOrigins(c.Origins)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
+	s.drained, s.drain = context.WithCancel(context.Background())
+	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
+		DedupWindow: c.DedupWindow,
+		DedupKeys:   max(c.DedupKeys, 0),
+		Lookup:      s.lookup,
+	})
+	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
+	s.sse, s.ndjson = sseFormat{plain: sseFormats(c.Engine)}, newNDJSONFormat()
+	s.http = &http.Server{
+		Handler:           origins.protect(s, s.routes()),
+		ReadHeaderTimeout: c.HeadTimeout,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		Protocols:         protocols(),
+		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+	}
+	s.loading.Go(s.loadKeys)
+	return s, nil
+}
+
+// protocols: HTTP/1.1, and HTTP/2 in the clear for those who know beforehand.
+func protocols() *http.Protocols {
+	var p http.Protocols
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return &p
+}
+
+// Handler returns the whole HTTP interface, for tests and for embedding.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+// Serve answers requests from the listener until Shutdown, which makes it
+// return nil.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Shutdown stops in the order that keeps every promise: no more publishes are
+// taken, those under way are finished and answered, streams end cleanly and
+// say when to come back. It returns when all requests are done or ctx ends,
+// whichever is first. A second call waits like the first.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	s.drain()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	s.hub.Close()
+	s.loading.Wait()
+	return err
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{$}", s.data)
+	s.admin(mux)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, bus.ErrNotFound.With("%.200q; publish, subscribe and acknowledge at /, see also /v1/namespaces, /livez, /readyz, /metrics, /version", r.URL.Path))
+	})
+	return mux
+}
+
+// data is the data plane: the verb says what is wanted.
+func (s *Server) data(w http.ResponseWriter, r *http.Request) {
+	switch r.Method {
+	case http.MethodPost:
+		s.publish(w, r)
+	case http.MethodGet, http.MethodHead:
+		s.subscribe(w, r)
+	case http.MethodPut:
+		s.acknowledge(w, r)
+	default:
+		s.methodNotAllowed(w, r, "GET, HEAD, POST, PUT, OPTIONS")
+	}
+}
+
+func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request, allowed string) {
+	w.Header().Set("Allow", allowed)
+	s.fail(w, r, bus.ErrMethodNotAllowed.With("%.20s; allowed are %s", r.Method, allowed))
+}
+
+// checkNamespace refuses subjects of namespaces that were not declared, and
+// says which were.
+func (s *Server) checkNamespace(namespace string) error {
+	if s.engine.Incarnation(namespace) != 0 {
+		return nil
+	}
+	e := bus.ErrUnknownNamespace.With("%q; declared are %v, more with bus server --namespaces", namespace, s.engine.Namespaces())
+	e.Namespaces = s.engine.Namespaces()
+	return e
+}
