@@ -25,7 +25,7 @@ type sink interface {
 func openSink(ctx context.Context, place string, namespaces []string, ring *crypto.Keyring, log *slog.Logger) (sink, error) {
 	if isURL(place) {
 		if ring != nil {
-			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", place)
+			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", shown(place))
 		}
 		return openHostSink(ctx, place, namespaces)
 	}
@@ -105,7 +105,7 @@ func openHostSink(ctx context.Context, url string, namespaces []string) (sink, e
 	}
 	for _, name := range namespaces {
 		if !declared[name] {
-			return nil, fmt.Errorf("%s does not take namespace %s; start it with --namespaces that include it", url, name)
+			return nil, fmt.Errorf("%s does not take namespace %s; start it with --namespaces that include it", shown(url), name)
 		}
 	}
 	return &hostSink{url, client.NewClient(url)}, nil
@@ -123,7 +123,7 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 		return 0, hostError(err, s.url)
 	}
 	if len(resp.Receipts) != len(events) {
-		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", s.url, len(resp.Receipts), len(events))
+		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", shown(s.url), len(resp.Receipts), len(events))
 	}
 	stored := 0
 	for i, receipt := range resp.Receipts {
