@@ -37,8 +37,9 @@ type cursor struct {
 	matches  bool   // what came of it
 	gap      *Gap   // found and not yet said
 
-	// Guarded by stream.mu. While Next is at work only its goroutine writes pos,
-	// rest and mode, so it may read them without.
+	// Guarded by stream.mu. Only Next's goroutine writes mode and rest, and, but
+	// for push, pos, so it may read them without; push is for a mode in which it
+	// does not.
 	mode    mode
 	pos     uint64        // everything below is considered and handed on
 	rest    [][]bus.Event // read and not yet considered; it may begin below pos
@@ -65,6 +66,9 @@ func (c *cursor) push(e *bus.Event) (full bool) {
 		c.lag = e.Index
 		return true
 	}
+	if len(c.queue) == 0 && len(c.rest) == 0 {
+		c.pos = max(c.pos, e.Index) // nothing between matched: position must not fall back
+	}
 	c.queue = append(c.queue, e)
 	c.queued += weigh(e)
 	return false
@@ -88,8 +92,11 @@ func (c *cursor) position(delivered uint64) uint64 {
 	case len(c.rest) > 0:
 	case c.mode == queueing && len(c.queue) == 0 && c.lag == 0:
 		at = max(at, delivered)
-	case c.mode == viewing && c.view != nil && c.view.idle(c.mark):
-		at = max(at, delivered)
+	case c.mode == viewing:
+		if c.view != nil && c.view.idle(c.mark) {
+			c.mark.index = max(c.mark.index, delivered) // noted, so that it does not fall back
+		}
+		at = max(at, c.mark.index)
 	}
 	if c.until > 0 {
 		at = min(at, c.until)
