@@ -59,7 +59,9 @@ type Options struct {
 	DedupKeys   int           // how many at most; 1,000,000
 
 	// Lookup finds a stored event by id, for acknowledgements of what is no
-	// longer in flight. Any error means that there is none; nil: nothing is found.
+	// longer in flight. A bus.Error of the 4xx kind means that there is none,
+	// any other error is Settle's. It is called without a lock. nil: nothing is
+	// found.
 	Lookup func(id string) (*bus.Event, error)
 }
 

@@ -144,6 +144,9 @@ func compare(t *testing.T, rt *rapid.T) {
 			if got != want {
 				rt.Fatalf("Next: got %q, want %q", got, want)
 			}
+			if got, want := s.Positions()[0].Next, m.floor(); got != want {
+				rt.Fatalf("got resume point %d, want %d", got, want)
+			}
 		},
 		"settle": func(rt *rapid.T) {
 			index := rapid.Uint64Range(1, m.tail).Draw(rt, "index")
