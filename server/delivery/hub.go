@@ -190,3 +190,18 @@ func (h *Hub) Namespaces() []string {
 	slices.Sort(names)
 	return names
 }
+
+// Consumers returns how many open streams carry events of the namespace.
+func (h *Hub) Consumers(namespace string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for s := range h.streams {
+		for _, c := range s.cursors {
+			if c.feed.namespace == namespace {
+				n++
+			}
+		}
+	}
+	return n
+}
