@@ -18,8 +18,8 @@ import (
 	"example.com/bus/server/disk"
 )
 
-// patience is how long an answer may take. It is no measure of speed.
-const patience = 30 * time.Second
+// answerWithin is how long an answer may take. It is no measure of speed.
+const answerWithin = 30 * time.Second
 
 // TestHTTPAPIDocumentIsTrue sends every request of HTTP_API.md to a real
 // server, in the document's order, and compares every answer with what the
@@ -97,7 +97,7 @@ func (w *walk) stop(t *testing.T) {
 		one.conn.Close()
 	}
 	w.talks = nil
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), answerWithin)
 	defer cancel()
 	if err := errors.Join(w.server.Shutdown(ctx), <-w.served, w.engine.Close()); err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func (w *walk) request(b block) error {
 func (w *walk) find(name string, fits func(*talk) bool) (*talk, error) {
 	for _, one := range slices.Backward(w.talks) {
 		if name == one.name && name != "" || name == "" && fits(one) {
-			one.conn.SetDeadline(time.Now().Add(patience))
+			one.conn.SetDeadline(time.Now().Add(answerWithin))
 			return one, nil
 		}
 	}

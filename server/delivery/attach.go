@@ -51,7 +51,7 @@ func (f *feed) attach(c *cursor) {
 	if s.closed {
 		return
 	}
-	if !s.shared || c.until > 0 {
+	if !s.shared || c.until > 0 || c.pos > f.next { // a view cannot leave out what others want
 		f.add(c)
 		c.mode, c.live = queueing, max(c.pos, f.next)
 		return
@@ -59,7 +59,7 @@ func (f *feed) attach(c *cursor) {
 	v := f.viewOf(s.format, c.patterns)
 	v.streams++
 	c.mode, c.view = viewing, v
-	c.mark = mark{offset: v.end, count: v.count, index: max(c.pos, f.next)}
+	c.mark = mark{offset: v.end, count: v.count, index: f.next}
 	if len(c.rest) == 0 {
 		c.pos = c.mark.index
 	}

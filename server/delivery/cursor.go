@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"errors"
-	"io"
 
 	"example.com/bus"
 )
@@ -143,10 +142,15 @@ func (c *cursor) fill() (ready bool) {
 }
 
 // fillLive sends a cursor whose queue has overflowed back to the log, once the
-// queue is drained.
+// queue is drained; and one that had begun ahead of the log's end, once that has
+// come, so that it joins a view.
 func (c *cursor) fillLive() (ready bool) {
+	delivered := c.feed.delivered.Load()
 	c.stream.mu.Lock()
 	pending, lag := len(c.queue) > 0, c.lag
+	if lag == 0 && c.stream.shared && c.until == 0 && delivered > c.live {
+		lag = c.pos
+	}
 	c.stream.mu.Unlock()
 	if pending || lag == 0 {
 		return pending
@@ -155,12 +159,14 @@ func (c *cursor) fillLive() (ready bool) {
 	return true
 }
 
-// retreat leaves the feed and goes on from index at by itself.
+// retreat leaves the feed and goes on from index at by itself. What the feed has
+// queued meanwhile is read again from there.
 func (c *cursor) retreat(at uint64) {
 	c.feed.detach(c)
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	c.mode, c.pos, c.lag = reading, max(c.pos, at), 0
+	c.queue, c.queued = nil, 0
 }
 
 // readLog reads one batch. At the log's end it joins the feed.
@@ -177,7 +183,8 @@ func (c *cursor) readLog() (ready bool) {
 	case err == nil:
 		c.take(events)
 		return true
-	case errors.Is(err, io.EOF):
+	case c.feed.atEnd(err, c.pos):
+		c.readerAt = 0 // after damage it may stand anywhere
 		joined, err := c.feed.join(c, true)
 		c.fail(err)
 		if c.mode != reading {
@@ -212,7 +219,7 @@ func (c *cursor) damaged(d *DamageError) {
 	}
 	next = max(next, c.pos+1) // or a source that says nothing new would be asked for ever
 	c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: next, Reason: ReasonDamage, Err: d}
-	c.readerAt = 0 // where the reader stands after damage is its own affair
+	c.readerAt = 0
 }
 
 // sayGap moves a gap into the chunk, and the position behind it. It comes before

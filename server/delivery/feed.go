@@ -124,7 +124,7 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 	defer r.Close()
 	for {
 		events, err := r.Next()
-		if errors.Is(err, io.EOF) {
+		if f.atEnd(err, from) {
 			err = f.hub.src.Wait(ctx, f.namespace, from)
 			if err == nil {
 				continue
@@ -142,6 +142,20 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 			return
 		}
 	}
+}
+
+// atEnd reports whether a Reader's error at an index only says that there is
+// nothing yet. Damage is an end as well, as long as nothing behind it is
+// visible: otherwise feed and streams would send each other round in circles.
+func (f *feed) atEnd(err error, from uint64) bool {
+	if errors.Is(err, io.EOF) {
+		return true
+	}
+	if _, damage := errors.AsType[*DamageError](err); !damage {
+		return false
+	}
+	_, next := f.hub.src.Bounds(f.namespace)
+	return next <= from
 }
 
 // publish hands a batch to everybody it matches, and wakes them.

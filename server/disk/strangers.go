@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"example.com/bus"
@@ -69,12 +70,12 @@ func (s *strangers) run(ctx context.Context, next uint64, key idKey) {
 	s.mu.Unlock()
 	err := s.scan(ctx, set, known, next)
 	s.adopt(set, err)
-	for ctx.Err() == nil {
+	for running := true; running; s.save() {
 		select {
 		case <-ctx.Done():
+			running = false
 		case <-s.wake:
 		}
-		s.save()
 	}
 	s.closeSaver()
 }
@@ -165,7 +166,10 @@ func (s *strangers) stored(at span, bytes int, chosen []chosenID) {
 	s.known.add(at)
 	s.bytes += bytes
 	if s.set == nil {
-		s.waiting = append(s.waiting, chosen...)
+		for _, c := range chosen {
+			// Ids may be cut from a request's body, which must not stay for them.
+			s.waiting = append(s.waiting, chosenID{id: strings.Clone(c.id), local: c.local})
+		}
 		return
 	}
 	for _, c := range chosen {
