@@ -35,6 +35,23 @@ func TestALimitHoldsAcrossReconnects(t *testing.T) {
 	})
 }
 
+func TestALimitOfEventsToAcknowledgeLeavesThemTimeToBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, end := range map[string]func(*stream){"clean end": func(*stream) {}, "broken off": (*stream).breakOff} {
+			s := newStreams(t, func(_ int, s *stream) {
+				s.events(1, 2)
+				s.idle(2 * defaultHeartbeat)
+				s.send("event: msg\ndata: {\"id\":\"e_1\",\"subject\":\"app.x\",\"index\":1,\"attempt\":2}\n\n")
+				s.idle(2 * defaultHeartbeat)
+				end(s)
+			})
+			if got, want := collect(s, WithAckStrategy(AckManual), WithLimit(2)), []string{"1", "2", "1"}; !slices.Equal(got, want) || len(s.seen()) != 1 {
+				t.Errorf("%s: got %q over %d connections, want %q over 1", name, got, len(s.seen()), want)
+			}
+		}
+	})
+}
+
 func TestWaitEndsALoopAfterThatLongWithoutAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreams(t, func(_ int, s *stream) {

@@ -144,6 +144,8 @@ func (k *connection) greet(data []byte) error {
 // early and look complete. A server that lets go says `retry:` once more before it ends.
 func (k *connection) end(err error) error {
 	switch {
+	case k.full():
+		return errDone
 	case err == errTooLong:
 		return bus.ErrTooLarge.With("an event of the stream has more than %d bytes; allow more with WithMaxEvent", k.client.maxEvent)
 	case err != io.EOF:

@@ -32,7 +32,9 @@
 // With [WithAckStrategy] and [AckManual] an event that is not acknowledged comes again, also
 // after a reconnect. [Event.Ack] belongs inside the loop: the consumer it speaks for is gone
 // when the loop ends. In other streams Ack is a confirmation to a publisher that waits for one
-// ([WithConfirm]), and with [WithData] a reply to one that asked ([WithRequestReply]).
+// ([WithConfirm]), and with [WithData] a reply to one that asked ([WithRequestReply]). A stream
+// with a bound may be over at the server before the loop gets to its last events: what is to
+// be acknowledged from there is read with AckManual, which stays until it is.
 //
 // # Trying again
 //

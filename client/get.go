@@ -64,7 +64,9 @@ func WithInflight(n int) GetOption {
 	return getOption(func(r *getRequest) { r.query.Set("inflight", r.count("WithInflight", n)) })
 }
 
-// WithLimit ends the loop after n events.
+// WithLimit ends the loop after n events. With AckManual redeliveries do not count, and the
+// stream stays until those n are acknowledged or given up, so that they can be; it does not
+// come back if its connection breaks by then.
 func WithLimit(n int) GetOption {
 	return getOption(func(r *getRequest) {
 		r.count("WithLimit", n)
@@ -237,13 +239,19 @@ func (s *subscription) deliver(e *Event) error {
 	if !s.yield(e, nil) {
 		return errDone
 	}
-	if s.req.limit > 0 {
-		if s.left--; s.left == 0 {
-			return errDone
-		}
+	if s.req.limit > 0 && e.Attempt == 1 {
+		s.left--
+	}
+	if s.full() && !s.manual() {
+		return errDone
 	}
 	return nil
 }
+
+// full tells whether the limit has been reached.
+func (s *subscription) full() bool { return s.req.limit > 0 && s.left <= 0 }
+
+func (s *subscription) manual() bool { return s.req.query.Get("ack") == string(AckManual) }
 
 // report hands over what went wrong without ending the stream.
 func (s *subscription) report(err error) error {

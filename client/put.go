@@ -18,8 +18,8 @@ const (
 	// answerTime is how much longer than the server a call waits, so that the server's
 	// answer, which says how far it got, wins over a bare time-out.
 	answerTime = time.Second
-	// longestWait is what a context's deadline asks of a server at most.
-	longestWait = 30 * time.Second
+	// longestWait is what a context's deadline asks of a server at most. It refuses more.
+	longestWait = time.Hour
 )
 
 // Receipt says where an event is.
@@ -90,7 +90,7 @@ func newPutRequest(opts []PutOption) *putRequest {
 // that is on its way.
 //
 // WithConfirm and WithRequestReply wait as long as WithTimeout says; without it, until the
-// context's deadline, 30 seconds at most; and without both as long as the server sees fit.
+// context's deadline, an hour at most; and without both as long as the server sees fit.
 func (c *Client) Put(ctx context.Context, opts ...PutOption) *Response {
 	r := newPutRequest(opts)
 	body, err := r.encode()

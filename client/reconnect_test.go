@@ -52,7 +52,6 @@ func TestTheResumePointIsTheFramesNotTheEvents(t *testing.T) {
 				s.breakOff()
 			}
 			s.events(6)
-			s.hold()
 		})
 		if got, want := collect(s, WithAckStrategy(AckManual), WithLimit(2)), indexes(5, 6); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)

@@ -174,7 +174,7 @@ func TestTheServerIsToldHowLongToWait(t *testing.T) {
 			{t.Context(), []PutOption{WithConfirm(0), WithTimeout(time.Second)}, ""},
 			{ctx(time.Hour), []PutOption{WithTimeout(time.Second)}, ""},
 			{ctx(10 * time.Second), []PutOption{WithRequestReply()}, "reply=true&timeout=10s"},
-			{ctx(time.Hour), []PutOption{WithRequestReply()}, "reply=true&timeout=30s"},
+			{ctx(100 * time.Hour), []PutOption{WithRequestReply()}, "reply=true&timeout=1h0m0s"},
 			{ctx(time.Hour), []PutOption{WithConfirm(1), WithTimeout(2 * time.Minute)}, "confirm=1&timeout=2m0s"},
 			{t.Context(), []PutOption{WithConfirm(1), WithTimeout(time.Nanosecond)}, "confirm=1&timeout=1ms"},
 		} {

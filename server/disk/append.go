@@ -27,6 +27,8 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	if err != nil {
 		return n.appendError(err)
 	}
+	// The ids are known before anybody hears that the events are stored: who has
+	// an answer in hand may look the id up at once.
 	at := span{from: receipt.First, next: receipt.First + uint64(len(events)), at: receipt.Time}
 	n.taken.raise(at.next)
 	n.ids.stored(at, size, chosenIDs(events, receipt.First))

@@ -3,7 +3,6 @@ package disk
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 
@@ -54,6 +53,18 @@ func TestThePayloadLimitIsExact(t *testing.T) {
 	ev.Payload = make([]byte, 5001)
 	if err := e.Append(t.Context(), "orders", []bus.Event{ev}); !errors.Is(err, bus.ErrTooLarge) {
 		t.Errorf("got %v, want %v", err, bus.ErrTooLarge)
+	}
+}
+
+func TestTheGreatestLimitWorksAndNoGreaterOne(t *testing.T) {
+	dir := t.TempDir()
+	for _, limit := range []int{-1, MaxMaxEvent + 1} {
+		wantRefused(t, dir, Options{Namespaces: []string{"orders"}, MaxEvent: limit}, "largest event")
+	}
+	e := openTest(t, dir, Options{MaxEvent: MaxMaxEvent, Durability: mustDurability(t, "os")})
+	mustAppend(t, e, bus.Event{Subject: "orders.created", ContentType: "a/b", Payload: make([]byte, MaxMaxEvent)})
+	if got, _ := readOn(t, e); len(got) != 1 || len(got[0].Payload) != MaxMaxEvent {
+		t.Errorf("got %d events, want the great one", len(got))
 	}
 }
 
@@ -128,85 +139,4 @@ func TestReadingOnlyBesideAnEngineSeesOnlyWholeCommits(t *testing.T) {
 		checkFound(t, r, []bus.Event{got[0], got[len(got)/2], got[len(got)-1]})
 		mustClose(t, r)
 	}
-}
-
-func BenchmarkAppend(b *testing.B) {
-	for _, batch := range []int{1, 100} {
-		b.Run(fmt.Sprintf("os/%d", batch), func(b *testing.B) {
-			e, events := openBench(b), make([]bus.Event, batch)
-			b.ReportAllocs()
-			for b.Loop() {
-				for i := range events {
-					events[i] = benchEvent()
-				}
-				if err := e.Append(b.Context(), "orders", events); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
-		})
-	}
-}
-
-// BenchmarkReplay reads a log of 100,000 events from its beginning.
-func BenchmarkReplay(b *testing.B) {
-	e := openBench(b)
-	const total = 100_000
-	for range total / 1000 {
-		events := make([]bus.Event, 1000)
-		for i := range events {
-			events[i] = benchEvent()
-		}
-		if err := e.Append(b.Context(), "orders", events); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		r := e.Reader("orders", 1)
-		for n := 0; n < total; {
-			events, err := r.Next()
-			if err != nil {
-				b.Fatal(err)
-			}
-			n += len(events)
-		}
-		r.Close()
-	}
-	b.ReportMetric(float64(b.N*total)/b.Elapsed().Seconds(), "events/s")
-}
-
-func BenchmarkFindChosen(b *testing.B) {
-	e := openBench(b)
-	for part := range 100 {
-		if err := e.Append(b.Context(), "orders", strange(part*1000, 1000)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	i := 0
-	for b.Loop() {
-		i = (i + 7919) % 100_000
-		id := fmt.Sprintf("mine-%d", i/20*20+10)
-		if _, err := e.Find(b.Context(), "orders", id); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func openBench(b *testing.B) *Engine {
-	b.Helper()
-	d, err := ParseDurability("os")
-	if err != nil {
-		b.Fatal(err)
-	}
-	e, err := Open(b.TempDir(), Options{Namespaces: []string{"orders"}, Durability: d})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { e.Close() })
-	return e
-}
-
-func benchEvent() bus.Event {
-	return testEvent("orders.eu.created", `{"order":12345,"customer":"c-778","items":[{"sku":"A-1","n":2},{"sku":"B-7","n":1}],"total":119.90}`)
 }

@@ -48,7 +48,7 @@ func readOn(t *testing.T, e *Engine) (got []bus.Event, damage []*bus.DamageError
 
 func TestATornTailIsCutAndSaid(t *testing.T) {
 	for name, sealing := range sealings {
-		for cut := range 40 {
+		for cut := 0; cut < 40; cut += 3 {
 			dir := t.TempDir()
 			o := Options{Sealing: sealing, Durability: mustDurability(t, "os")}
 			e := openTest(t, dir, o)
@@ -112,6 +112,36 @@ func TestDamageIsReportedWithItsIndexesAndReadingGoesOn(t *testing.T) {
 		mustClose(t, e)
 		checkVerify(t, dir, sealing, func(r *Report) bool { return !r.Good() && len(r.Damage) == 1 && r.Decoded })
 	}
+}
+
+func TestADamagedEndTakesNoMoreAndIsLeftAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{})
+	kept := mustAppend(t, e, strange(0, 30)...)
+	mustAppend(t, e, strange(30, 3)...)
+	mustClose(t, e)
+	log := readFile(t, dir, "orders.log")
+	log[len(log)-20] ^= 1
+	writeFile(t, log, dir, "orders.log")
+
+	var j journal
+	e = openTest(t, dir, Options{Logger: j.logger()})
+	got, damage := readOn(t, e)
+	if len(got) != len(kept) || len(damage) != 1 || damage[0].From != uint64(len(kept)+1) || damage[0].Next != 0 {
+		t.Errorf("got %d events and damage %v, want %d and damage to the end", len(got), damage, len(kept))
+	}
+	checkFound(t, e, kept)
+	if err := e.Append(t.Context(), "orders", strange(33, 1)); !errors.Is(err, bus.ErrStorage) || !strings.Contains(err.Error(), "orders.log is damaged at offset") {
+		t.Errorf("got %v, want %v with file and offset", err, bus.ErrStorage)
+	}
+	if got := e.Inspect("orders").Problem; !strings.Contains(got, "damaged at offset") {
+		t.Errorf("got problem %q, wanted the damage", got)
+	}
+	mustClose(t, e)
+	if !bytes.Equal(readFile(t, dir, "orders.log"), log) {
+		t.Error("the damaged file was written to")
+	}
+	wantLogged(t, &j, "damaged at offset")
 }
 
 func checkVerify(t *testing.T, dir string, sealing immuta.Sealing, good func(r *Report) bool) {

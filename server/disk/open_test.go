@@ -70,6 +70,8 @@ func TestNamesThatDifferOnlyInCaseAreRefused(t *testing.T) {
 	wantRefused(t, dir, Options{Namespaces: []string{"orders", "users", "Orders"}}, `"orders"`, `"Orders"`, "case")
 	mustClose(t, openTest(t, dir, Options{}))
 	wantRefused(t, dir, Options{Namespaces: []string{"ORDERS"}}, `"orders"`, `"ORDERS"`, "case")
+	writeFile(t, readFile(t, dir, "orders.log"), dir, "Orders.log")
+	mustClose(t, openTest(t, dir, Options{ReadOnly: true})) // they are two files here, and can be read
 	e := openTest(t, dir, Options{Namespaces: []string{"orders", "orders"}})
 	if got := e.Namespaces(); !slices.Equal(got, []string{"orders"}) {
 		t.Errorf("got %q, want one", got)

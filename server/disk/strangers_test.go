@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -105,13 +106,17 @@ func TestAnIndexOfIDsAheadOfItsLogIsNotBelieved(t *testing.T) {
 	for name, more := range map[string]int{"shorter": 0, "as long": 40, "longer": 200} {
 		t.Run(name, func(t *testing.T) {
 			dir, old := t.TempDir(), t.TempDir()
-			e := openTest(t, dir, Options{})
+			var quiet journal
+			e := openTest(t, dir, Options{Logger: quiet.logger()})
 			kept := mustAppend(t, e, strange(0, 10)...)
 			mustClose(t, e)
 			writeFile(t, readFile(t, dir, "orders.log"), old, "orders.log")
-			e = openTest(t, dir, Options{})
+			e = openTest(t, dir, Options{Logger: quiet.logger()})
 			gone := mustAppend(t, e, strange(10, 40)...)
 			mustClose(t, e)
+			if quiet.String() != "" {
+				t.Fatalf("got log %q, want none", quiet.String())
+			}
 
 			// Somebody puts a copy of yesterday in the log's place, and goes on.
 			e = openTest(t, old, Options{})
@@ -202,14 +207,14 @@ func TestOpeningDoesNotWaitForTheIDsButFindDoes(t *testing.T) {
 
 func TestIDsAreSavedWhileAppendsGoOn(t *testing.T) {
 	dir := t.TempDir()
-	e := openTest(t, dir, Options{Durability: mustDurability(t, "os")})
+	e := openTest(t, dir, Options{Durability: mustDurability(t, "os"), saveAt: saveLimits{entries: 20, events: 100, bytes: 10_000}})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var want []bus.Event
 	for w := range 4 {
 		wg.Go(func() {
 			for part := range 20 {
-				events := strange(w*10_000+part*200, 200)
+				events := strange(w*10_000+part*20, 20)
 				if err := e.Append(t.Context(), "orders", events); err != nil {
 					t.Errorf("append: %v", err)
 				}
@@ -226,9 +231,8 @@ func TestIDsAreSavedWhileAppendsGoOn(t *testing.T) {
 		defer ids.mu.Unlock()
 		return ids.saved
 	}
-	deadline := time.Now().Add(30 * time.Second)
-	for saved() == 1 && time.Now().Before(deadline) {
-		mustAppend(t, e, testEvent("orders.created", "1"))
+	for deadline := time.Now().Add(30 * time.Second); saved() == 1 && time.Now().Before(deadline); {
+		runtime.Gosched()
 	}
 	if saved() == 1 {
 		t.Error("nothing was saved before Close")
@@ -236,6 +240,50 @@ func TestIDsAreSavedWhileAppendsGoOn(t *testing.T) {
 	checkFound(t, e, want)
 	mustClose(t, e)
 	checkFound(t, openTest(t, dir, Options{}), want)
+}
+
+func TestIDsAreFoundBeforeTheirEventsAreReadable(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Durability: mustDurability(t, "interval=1h")}
+	e := openTest(t, dir, o)
+	want := mustAppend(t, e, append(strange(0, 30), testEvent("orders.created", "1"))...)
+	if _, next := e.Bounds("orders"); next != 1 {
+		t.Errorf("got next index %d before the first sync, want 1", next)
+	}
+	checkFound(t, e, want)
+	mustClose(t, e)
+	checkFound(t, openTest(t, dir, o), want)
+}
+
+// TestALongCatchingUpDoesNotKeepAnEngineOpen closes an engine while it reads a
+// log that has lost its index of ids, again and again: each open goes on where
+// the last one stopped.
+func TestALongCatchingUpDoesNotKeepAnEngineOpen(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{Durability: mustDurability(t, "os"), saveAt: saveLimits{entries: 1 << 20, events: 1 << 20, bytes: 15_000}}
+	e := openTest(t, dir, o)
+	e.logs["orders"].ids.stopSaving()
+	var want []bus.Event
+	for i := range 40 {
+		want = append(want, mustAppend(t, e, strange(i*20, 20)...)...)
+	}
+	mustClose(t, e)
+	last := uint64(0)
+	for range 1000 {
+		e := openTest(t, dir, o)
+		mustClose(t, e)
+		ids := e.logs["orders"].ids
+		if ids.saved <= last {
+			t.Fatalf("got ids known up to index %d, after %d", ids.saved, last)
+		}
+		if last = ids.saved; last == uint64(len(want)+1) {
+			break
+		}
+		if _, err := e.Find(t.Context(), "orders", "unknown"); !errors.Is(err, bus.ErrUnavailable) {
+			t.Errorf("with a part of the ids: got %v, want %v", err, bus.ErrUnavailable)
+		}
+	}
+	checkFound(t, openTest(t, dir, o), want)
 }
 
 func TestReadingOnlyUsesTheSavedIDsAndWritesNothing(t *testing.T) {
