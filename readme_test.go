@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -89,4 +91,79 @@ func write(t *testing.T, name, text string) {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Every setting of the server has a row with its flag, variable and default,
+// and every row stands for a setting.
+func TestTheTableOfTheReadmeHasEverySetting(t *testing.T) {
+	document, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := make(map[string]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `--([a-z-]+)` \\| `(BUS_[A-Z_]+)` \\| ([^|]+) \\|").FindAllStringSubmatch(string(document), -1) {
+		rows[m[1]] = m[2] + " " + strings.Trim(m[3], "`")
+	}
+	settings := regexp.MustCompile(`env:"([A-Z_]+)"(?: envDefault:"([^"]*)")? flag:"([a-z-]+)`)
+	found := 0
+	for _, name := range []string{"config.go", "secret.go"} {
+		code, err := os.ReadFile(filepath.Join("cmd", "bus", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range settings.FindAllStringSubmatch(string(code), -1) {
+			found++
+			want := "BUS_" + m[1] + " " + m[2]
+			if got := rows[m[3]]; got != want && (m[2] != "" || got != want+"none" && got != want+"required") {
+				t.Errorf("--%s: the README says %q, the code %q", m[3], got, want)
+			}
+			delete(rows, m[3])
+		}
+	}
+	if found == 0 {
+		t.Error("no setting was found in the code")
+	}
+	for flag := range rows {
+		t.Errorf("the README has a row for --%s, the server has no such flag", flag)
+	}
+}
+
+func TestLinksBetweenDocumentsLeadSomewhere(t *testing.T) {
+	documents, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range documents {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)# ]*)(#[^)]*)?\)`).FindAllStringSubmatch(string(text), -1) {
+			file, anchor := m[1], strings.TrimPrefix(m[2], "#")
+			if strings.Contains(file, "://") {
+				continue
+			}
+			if file == "" {
+				file = name
+			}
+			target, err := os.ReadFile(file)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if anchor != "" && !slices.Contains(anchors(string(target)), anchor) {
+				t.Errorf("%s: %s has no heading #%s", name, file, anchor)
+			}
+		}
+	}
+}
+
+// anchors are the names that headings get where the documents are shown.
+func anchors(document string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(document, -1) {
+		name := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		all = append(all, strings.ReplaceAll(name, " ", "-"))
+	}
+	return all
 }
