@@ -29,8 +29,13 @@ type subscriber struct {
 
 // follow reads until position reaches end.
 func (s *subscriber) follow(ctx context.Context, h *Hub, end uint64) error {
+	before := uint64(0)
 	for {
 		at := s.stream.Positions()[0].Next
+		if at < before {
+			return fmt.Errorf("the position fell back from %d to %d", before, at)
+		}
+		before = at
 		if at >= end {
 			return nil
 		}
