@@ -84,6 +84,7 @@ var (
 	ErrCorrupt           = newError(http.StatusInternalServerError, "corrupt", "the log is damaged")
 	ErrInternal          = newError(http.StatusInternalServerError, "internal", "something went wrong inside the server")
 	ErrUnavailable       = newError(http.StatusServiceUnavailable, "unavailable", "the server takes no more requests of this kind now")
+	ErrSlowReader        = newError(http.StatusServiceUnavailable, "slow_reader", "the stream was not read fast enough")
 	ErrConfirmTimeout    = newError(http.StatusGatewayTimeout, "confirm_timeout", "the event is stored, but not enough consumers acknowledged it in time")
 	ErrReplyTimeout      = newError(http.StatusGatewayTimeout, "reply_timeout", "the event is stored, but no reply came in time")
 	ErrInsufficientSpace = newError(http.StatusInsufficientStorage, "no_space", "the disk is full")

@@ -55,3 +55,6 @@ func (f fakeSealer) Open(dst, sealed []byte, position uint64) ([]byte, error) {
 func (f fakeSealer) with(position uint64) []byte {
 	return binary.LittleEndian.AppendUint64([]byte(f.place), position)
 }
+
+// FakeSealing is for the tests outside the package.
+func FakeSealing(key byte) Sealing { return fakeSealing{key} }

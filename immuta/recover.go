@@ -12,6 +12,7 @@ type tail struct {
 	end    int64         // where its block ends
 	time   int64         // of the last whole commit
 	start  entry         // where the last whole commit starts
+	proven int64         // all before is on stable storage: the commits from here may not be
 	torn   *torn         // an unfinished commit after end, to be cut
 	damage *CorruptError // the first damage met; the log takes no appends
 	lost   *CorruptError // the last thing there is, when that is damage
@@ -51,7 +52,7 @@ func (s *segment) scanTail(x *index, from entry, size int64) (tail, error) {
 func (c *scan) run(from entry) error {
 	c.at, c.expect = from.offset, from.first
 	c.win = window{file: c.file, step: chunk}
-	c.tail.next, c.tail.end, c.tail.time = from.first, from.offset, from.time
+	c.tail.next, c.tail.end, c.tail.time, c.tail.proven = from.first, from.offset, from.time, from.offset
 	for c.at < c.size {
 		h, frame, bad, err := c.frameAt(&c.win, c.at, c.size)
 		if err != nil {
@@ -101,6 +102,9 @@ func (c *scan) misplaced(h *block) *flaw {
 func (c *scan) accept(h *block) {
 	if c.commit == 0 {
 		c.commit, c.begin = h.commit, c.at
+		if h.settled() {
+			c.proven = c.at
+		}
 	}
 	c.noted = append(c.noted, entry{first: h.first, time: h.time, offset: c.at, start: h.isStart()})
 	c.at += h.frame()

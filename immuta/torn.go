@@ -59,7 +59,8 @@ func (s *segment) saveAside(t *torn, fsys FS, dir, name string) (string, error) 
 }
 
 // copyInto fills a fresh file with the torn bytes, or says whether an old one
-// holds just these.
+// holds just these. That one is written again too: it may be in memory only, of
+// a sync that failed.
 func (s *segment) copyInto(f File, t *torn, fresh bool) (bool, error) {
 	if !fresh {
 		size, err := f.Size()
@@ -69,20 +70,33 @@ func (s *segment) copyInto(f File, t *torn, fresh bool) (bool, error) {
 		if same, err := compare(s.file, t.offset, t.size, f); err != nil || !same {
 			return false, err
 		}
-		return true, f.Sync()
 	}
+	return true, s.copyOut(f, 0, t.offset, t.size)
+}
+
+// copyOut writes size bytes at offset to f, at to, and syncs it.
+func (s *segment) copyOut(f File, to, offset, size int64) error {
 	b := make([]byte, chunk)
-	for at := int64(0); at < t.size; {
-		n, err := s.file.ReadAt(b[:min(chunk, t.size-at)], t.offset+at)
+	for at := int64(0); at < size; {
+		n, err := s.file.ReadAt(b[:min(chunk, size-at)], offset+at)
 		if n == 0 && err != nil {
-			return false, err
+			return err
 		}
-		if _, err := f.WriteAt(b[:n], at); err != nil {
-			return false, err
+		if _, err := f.WriteAt(b[:n], to+at); err != nil {
+			return err
 		}
 		at += int64(n)
 	}
-	return true, f.Sync()
+	return f.Sync()
+}
+
+// confirm puts on stable storage what lies between from and the end: by writing
+// the same bytes again. Syncing alone is not enough: after a failed sync the
+// kernel may keep a page in memory as if it were written, so that the next
+// process reads a good commit there, syncs with success, and the disk has never
+// seen it. A power cut in the middle is harmless, old and new are the same.
+func (s *segment) confirm(from, end int64) error {
+	return s.copyOut(s.file, from, from, end-from)
 }
 
 // compare says whether size bytes at offset equal those of other, from its

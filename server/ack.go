@@ -41,6 +41,11 @@ func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.metrics.settled(request.verdict.Kind, len(settled))
+	for _, one := range settled {
+		if request.verdict.Kind == delivery.Term && !one.Already && one.Event != nil {
+			s.deadLetter(request.consumerID, one.Event, "because its consumer will never take it")
+		}
+	}
 	s.writeJSON(w, http.StatusAccepted, s.ackAnswer(r, settled, reply))
 }
 

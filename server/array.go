@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"time"
 
 	"example.com/bus"
@@ -20,8 +19,8 @@ const (
 
 // array answers a bounded read with one JSON array. It is held in memory, so
 // it ends early at a size; the resume header says where to go on.
-func (st *stream) array(r *http.Request, gaps []gapFrame) {
-	ctx, cancel := context.WithCancel(r.Context())
+func (st *stream) array(gaps []gapFrame) {
+	ctx, cancel := context.WithCancel(st.request.Context())
 	defer cancel()
 	defer context.AfterFunc(st.server.drained, cancel)()
 	clock := newStreamClock(ctx, st.server.config, st.sub.wait)
@@ -36,14 +35,17 @@ func (st *stream) array(r *http.Request, gaps []gapFrame) {
 		if len(chunk.Deliveries) > 0 {
 			clock.sawEvent()
 		}
+		if err == nil {
+			err = clock.ctx.Err()
+		}
 		if err == nil || st.looksAgain(clock, err) {
 			continue
 		}
-		if r.Context().Err() != nil {
+		if st.request.Context().Err() != nil {
 			return // nobody to answer
 		}
 		if !complete(err) {
-			st.server.fail(st.w, r, err)
+			st.server.fail(st.w, st.request, err)
 			return
 		}
 		break

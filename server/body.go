@@ -16,6 +16,15 @@ func (s *Server) setReadDeadline(w http.ResponseWriter) {
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
 }
 
+// clearDeadlines gives a connection its leisure back. net/http keeps looking
+// whether the peer is gone while a publisher waits for confirmations, and a
+// read deadline that passes meanwhile looks like that; a write deadline left
+// behind would cut the next request on the connection.
+func clearDeadlines(c *http.ResponseController) {
+	c.SetReadDeadline(time.Time{})
+	c.SetWriteDeadline(time.Time{})
+}
+
 // readBody reads a body of at most one bytes if it is a single event, and most
 // if it is an array. It stops at the limit: what lies beyond is not read. The
 // result is the caller's own.
@@ -38,6 +47,7 @@ func readBody(w http.ResponseWriter, r *http.Request, one, most int) ([]byte, er
 			return nil, tooLarge(w, r, limit)
 		}
 		if err == io.EOF {
+			clearDeadlines(http.NewResponseController(w))
 			return body, nil
 		}
 		if err != nil {

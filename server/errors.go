@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 
 	"example.com/bus"
+	"example.com/bus/server/delivery"
 )
 
 const typeProblem = "application/problem+json"
@@ -22,12 +24,7 @@ type problem struct {
 // fault of ours: it is logged in full and told without its insides.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := s.refusal(r, err)
-	body, err := json.Marshal(problem{Type: "about:blank", Error: e})
-	if err != nil {
-		s.log.Error("problem cannot be written", "error", err)
-		http.Error(w, e.Code, e.Status)
-		return
-	}
+	body := encode(problem{Type: "about:blank", Error: e})
 	h := w.Header()
 	h.Set("Content-Type", typeProblem)
 	h.Set("Cache-Control", "no-store")
@@ -37,8 +34,21 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.metrics.refused(e.Code)
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {
-		w.Write(append(body, '\n'))
+		w.Write(body)
 	}
+}
+
+// encode returns a document of ours and a line break. It leaves & and < as
+// they are, because a person may copy an address out of it. It is for types
+// that always marshal.
+func encode(value any) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(value); err != nil {
+		return []byte("{}\n")
+	}
+	return b.Bytes()
 }
 
 // refusal finds the bus.Error to answer with.
@@ -53,6 +63,9 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 		s.log.Error("damaged log", "namespace", damage.Namespace, "from", damage.From, "next", damage.Next, "error", damage.Err)
 		return bus.ErrCorrupt.With("%s", damage)
 	}
+	if errors.Is(err, delivery.ErrSlowInbox) {
+		return bus.ErrSlowReader.With("%s", err)
+	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return bus.ErrUnavailable.With("the request ended before it was done")
 	}
@@ -62,14 +75,8 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 
 // writeJSON answers with a small document.
 func (s *Server) writeJSON(w http.ResponseWriter, status int, value any) {
-	body, err := json.Marshal(value)
-	if err != nil {
-		s.log.Error("answer cannot be written", "error", err)
-		w.WriteHeader(http.StatusInternalServerError)
-		return
-	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(append(body, '\n'))
+	w.Write(encode(value))
 }

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"encoding/json"
-
 	"example.com/bus"
 	"example.com/bus/server/delivery"
 )
@@ -69,11 +67,7 @@ func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data an
 	case "ping":
 		return append(dst, '\n')
 	}
-	line, err := json.Marshal(map[string]any{name: data})
-	if err != nil { // our own small types; they always marshal
-		return dst
-	}
-	return append(append(dst, line...), '\n')
+	return append(dst, encode(map[string]any{name: data})...)
 }
 
 func (f ndjsonFormat) end(dst []byte, _ int) []byte { return dst }

@@ -291,10 +291,9 @@ func (s *Server) accept(w http.ResponseWriter, rc receipt) {
 func (s *Server) setReceipt(h http.Header, rc receipt) {
 	h.Set(headerEventID, rc.ID)
 	h.Set(headerCreatedAt, rc.CreatedAt.Format(time.RFC3339Nano))
+	h.Set(headerIndex, strconv.FormatUint(rc.Index, 10)) // 0 for an inbox: older clients parse it always
+	h.Set(headerDurability, s.engine.Durability())
 	if rc.Index == 0 {
 		h.Set(headerDurability, "memory")
-		return
 	}
-	h.Set(headerIndex, strconv.FormatUint(rc.Index, 10))
-	h.Set(headerDurability, s.engine.Durability())
 }

@@ -3,7 +3,6 @@ package server
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -28,6 +27,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 	}
 	control := http.NewResponseController(w)
 	control.EnableFullDuplex() // HTTP/2 always is, and says so by an error
+	defer clearDeadlines(control)
 	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
 	in.run()
 }
@@ -139,15 +139,12 @@ func (in *lineStream) atLine(err error) error {
 	return &e
 }
 
-// storeRuns appends the group, one commit for each run of events of the same
-// namespace, and returns the receipts of what was stored even when it fails.
+// storeRuns appends the group, one commit for each run, and returns the
+// receipts of what was stored even when it fails.
 func (in *lineStream) storeRuns(group []bus.Event) ([]receipt, error) {
 	var receipts []receipt
 	for len(group) > 0 {
-		namespace, n := bus.Namespace(group[0].Subject), 1
-		for n < len(group) && bus.Namespace(group[n].Subject) == namespace {
-			n++
-		}
+		n := runLength(group)
 		stored, err := in.server.store(in.r.Context(), group[:n])
 		if err != nil {
 			return receipts, err
@@ -165,11 +162,7 @@ func (in *lineStream) answer(receipts []receipt) error {
 	in.start()
 	out := make([]byte, 0, len(receipts)*128)
 	for i := range receipts {
-		line, err := json.Marshal(receipts[i])
-		if err != nil {
-			return err
-		}
-		out = append(append(out, line...), '\n')
+		out = append(out, encode(receipts[i])...)
 	}
 	return in.push(out)
 }
@@ -197,17 +190,30 @@ func (in *lineStream) start() {
 // refuse tells the error: as the answer while none has begun, as the last line
 // otherwise.
 func (in *lineStream) refuse(err error) {
-	if in.r.ProtoMajor == 1 {
-		in.w.Header().Set("Connection", "close") // the rest of the body is not read
-	}
 	if !in.started {
+		if in.r.ProtoMajor == 1 {
+			in.w.Header().Set("Connection", "close") // the rest of the body is not read
+		}
 		in.server.fail(in.w, in.r, err)
 		return
 	}
 	e := in.server.refusal(in.r, err)
 	in.server.metrics.refused(e.Code)
-	line, err := json.Marshal(problem{Type: "about:blank", Error: e})
-	if err == nil {
-		in.push(append(line, '\n'))
+	in.push(encode(problem{Type: "about:blank", Error: e}))
+}
+
+// runLength counts the events at the front that can be one commit: of one
+// namespace, and no key or id twice, because a line that repeats an earlier one
+// is a duplicate and not a mistake.
+func runLength(group []bus.Event) int {
+	namespace, seen := bus.Namespace(group[0].Subject), make(map[string]bool)
+	for n := range group {
+		e := &group[n]
+		id, key := "id "+e.Id, "key "+e.Key
+		if bus.Namespace(e.Subject) != namespace || e.Id != "" && seen[id] || e.Key != "" && seen[key] {
+			return n
+		}
+		seen[id], seen[key] = true, true
 	}
+	return len(group)
 }

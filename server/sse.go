@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"strconv"
 
 	"example.com/bus"
@@ -74,13 +73,9 @@ func appendResume(dst []byte, resume []bus.Position) []byte {
 
 // appendFrame appends a frame with a JSON document as its data.
 func appendFrame(dst []byte, name string, resume []bus.Position, data any) []byte {
-	body, err := json.Marshal(data)
-	if err != nil { // these are our own small types; they always marshal
-		return dst
-	}
 	dst = appendResume(dst, resume)
 	dst = append(append(append(dst, "event: "...), name...), "\ndata: "...)
-	return append(append(dst, body...), "\n\n"...)
+	return append(append(dst, encode(data)...), '\n')
 }
 
 // appendRetry tells an EventSource how long to wait before it comes back.

@@ -45,17 +45,17 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request) {
 		s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
 		return
 	}
-	st, err := s.openStream(w, sub, places)
+	st, err := s.openStream(w, r, sub, places)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	defer st.close()
 	if sub.format == typeJSON {
-		st.array(r, start.gaps)
+		st.array(start.gaps)
 		return
 	}
-	st.run(r, start.gaps)
+	st.run(start.gaps)
 }
 
 func (s *Server) format(mediaType string) format {
@@ -93,6 +93,7 @@ func retryDrain() int { return retryDrainMin + rand.IntN(retryDrainMax-retryDrai
 // stream is one GET that is being answered. It belongs to one goroutine.
 type stream struct {
 	server  *Server
+	request *http.Request
 	w       http.ResponseWriter
 	control *http.ResponseController
 	sub     *subscription
@@ -105,8 +106,8 @@ type stream struct {
 	buf     []byte         // reused between writes
 }
 
-func (s *Server) openStream(w http.ResponseWriter, sub *subscription, places []delivery.Place) (*stream, error) {
-	st := &stream{server: s, w: w, control: http.NewResponseController(w), sub: sub, format: s.format(sub.format), id: bus.NewConsumerID()}
+func (s *Server) openStream(w http.ResponseWriter, r *http.Request, sub *subscription, places []delivery.Place) (*stream, error) {
+	st := &stream{server: s, request: r, w: w, control: http.NewResponseController(w), sub: sub, format: s.format(sub.format), id: bus.NewConsumerID()}
 	for i := range places {
 		p := &places[i]
 		if sub.until {
@@ -129,18 +130,21 @@ func (s *Server) openStream(w http.ResponseWriter, sub *subscription, places []d
 	return st, nil
 }
 
-func (st *stream) close() { st.source.Close() }
+func (st *stream) close() {
+	st.source.Close()
+	clearDeadlines(st.control)
+}
 
 // run writes the stream until it is complete, the peer is gone, or the server
 // stops.
-func (st *stream) run(r *http.Request, gaps []gapFrame) {
+func (st *stream) run(gaps []gapFrame) {
 	st.server.streamHeaders(st.w.Header(), st.format.mediaType())
 	st.w.Header().Set(headerConsumerID, st.id)
 	st.w.WriteHeader(http.StatusOK)
 	if st.write(st.opening(gaps)) != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := context.WithCancel(st.request.Context())
 	defer cancel()
 	defer context.AfterFunc(st.server.drained, cancel)()
 	clock := newStreamClock(ctx, st.server.config, st.sub.wait)
@@ -156,9 +160,12 @@ func (st *stream) run(r *http.Request, gaps []gapFrame) {
 			clock.sawEvent()
 		}
 		if err == nil {
+			err = clock.ctx.Err() // a stream that always has something to send keeps its hours too
+		}
+		if err == nil {
 			continue
 		}
-		if !st.tick(r.Context(), ctx, clock, err) {
+		if !st.tick(ctx, clock, err) {
 			return
 		}
 	}
@@ -270,9 +277,9 @@ func damageGap(gap delivery.Gap) gapFrame {
 
 // tick looks why Next returned without an event, and reports whether the
 // stream goes on.
-func (st *stream) tick(request, ctx context.Context, clock *streamClock, err error) bool {
+func (st *stream) tick(ctx context.Context, clock *streamClock, err error) bool {
 	switch {
-	case request.Err() != nil:
+	case st.request.Context().Err() != nil:
 		return false // the peer is gone
 	case ctx.Err() != nil || errors.Is(err, delivery.ErrClosed):
 		st.write(st.format.end(st.buf[:0], retryDrain()))
@@ -283,8 +290,7 @@ func (st *stream) tick(request, ctx context.Context, clock *streamClock, err err
 	case errors.Is(err, context.DeadlineExceeded):
 		return st.onTime(clock)
 	}
-	e := st.server.refusal(&http.Request{Method: http.MethodGet}, err)
-	st.write(st.format.control(st.buf[:0], "problem", nil, e))
+	st.write(st.format.control(st.buf[:0], "problem", nil, st.server.refusal(st.request, err)))
 	return false
 }
 
@@ -340,7 +346,11 @@ func (s *Server) setWriteDeadline(c *http.ResponseController) {
 // attempts.
 func (s *Server) deadLetters(consumer string, dead []delivery.Delivery) {
 	for _, d := range dead {
-		s.metrics.deadLetter()
-		s.log.Warn("event given up after its last attempt", "event", d.Event.Id, "subject", d.Event.Subject, "attempts", d.Attempt, "consumer", consumer)
+		s.deadLetter(consumer, d.Event, "after its last attempt")
 	}
+}
+
+func (s *Server) deadLetter(consumer string, e *bus.Event, why string) {
+	s.metrics.deadLetter()
+	s.log.Warn("event given up "+why, "event", e.Id, "subject", e.Subject, "consumer", consumer)
 }

@@ -132,8 +132,11 @@ func parseAck(sub *subscription, p *params) {
 		sub.ack = &delivery.AckSpec{Redelivery: redelivery, Attempts: attempts, Inflight: inflight}
 		return
 	}
-	if p.text("inflight") != "" {
-		p.fail("inflight", p.text("inflight"), "ack=manual beside it")
+	for _, name := range []string{"redelivery", "redelivery_count", "inflight"} {
+		v := p.text(name)
+		if d, ok := parseAge(v); v != "" && v != "0" && (!ok || d != 0) {
+			p.fail(name, v, "ack=manual beside it")
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ const chunkBytes = 256 << 10
 func (f *feed) join(c *cursor, ended bool) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.stop() // of a feed started for a stream that is being closed
 	if f.cancel == nil {
 		_, next := f.hub.src.Bounds(f.namespace)
 		if c.pos < next && !ended {
@@ -29,7 +30,6 @@ func (f *feed) join(c *cursor, ended bool) (bool, error) {
 		return true, nil
 	}
 	if c.pos < f.ring.first {
-		f.stop()
 		return false, nil
 	}
 	rest, next := f.ring.take(nil, c.pos, chunkBytes)
@@ -51,7 +51,7 @@ func (f *feed) attach(c *cursor) {
 	if s.closed {
 		return
 	}
-	if !s.shared || c.until > 0 {
+	if !s.shared || c.until > 0 || c.pos > f.next { // a view cannot leave out what others want
 		f.add(c)
 		c.mode, c.live = queueing, max(c.pos, f.next)
 		return
@@ -59,7 +59,7 @@ func (f *feed) attach(c *cursor) {
 	v := f.viewOf(s.format, c.patterns)
 	v.streams++
 	c.mode, c.view = viewing, v
-	c.mark = mark{offset: v.end, count: v.count, index: max(c.pos, f.next)}
+	c.mark = mark{offset: v.end, count: v.count, index: f.next}
 	if len(c.rest) == 0 {
 		c.pos = c.mark.index
 	}

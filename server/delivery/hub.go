@@ -93,13 +93,14 @@ func NewHub(src Source, namespaces []string, o Options) *Hub {
 		src:       src,
 		feeds:     make(map[string]*feed, len(namespaces)),
 		ringBytes: orDefault(o.RingBytes, 4<<20),
-		slabBytes: max(orDefault(o.SlabBytes, 256<<10), firstSlab),
 		viewBytes: orDefault(o.ViewBytes, 32<<20),
 		lookup:    o.Lookup,
 		dedup:     NewDedup(o.DedupWindow, o.DedupKeys),
 		streams:   make(map[*Stream]struct{}),
 		consumers: make(map[string]*Stream),
 	}
+	// A slab counts whole, so one must not be the budget.
+	h.slabBytes = max(firstSlab, min(orDefault(o.SlabBytes, 256<<10), h.viewBytes/4))
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	for _, namespace := range namespaces {
 		h.feeds[namespace] = newFeed(h, namespace)

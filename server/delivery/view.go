@@ -139,10 +139,15 @@ func (v *view) finish(next uint64, err error, wake []*Stream) []*Stream {
 	return v.rouse(wake)
 }
 
-// drop lets the oldest slab go. Streams that still needed it read the log.
+// drop lets the oldest slab go. Streams that still needed it read the log. The
+// slab may hold frames of the batch at hand; they count as published, or streams
+// would not see that they miss them.
 func (v *view) drop() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if len(v.slabs) == 1 {
+		v.publish(v.slabs[0])
+	}
 	v.slabs[0] = nil
 	v.slabs = v.slabs[1:]
 	if len(v.slabs) == 0 {

@@ -12,8 +12,8 @@ import (
 // Append stores the events as one commit, all or none, and fills Index, and Id
 // and CreatedAt where they are empty; on an error it leaves them alone. It
 // copies what it stores. An event must be of the namespace and pass
-// bus.Event.Check; Line of the refusal says which of a batch was not. ctx bounds only the wait for a
-// place in the queue.
+// bus.Event.Check; Line of the refusal says which of a batch does not. ctx
+// bounds only the wait for a place in the queue.
 func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Event) error {
 	n, err := e.namespace(namespace)
 	if err != nil || len(events) == 0 {
@@ -27,6 +27,8 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	if err != nil {
 		return n.appendError(err)
 	}
+	// The ids are known before anybody hears that the events are stored: who has
+	// an answer in hand may look the id up at once.
 	at := span{from: receipt.First, next: receipt.First + uint64(len(events)), at: receipt.Time}
 	n.taken.raise(at.next)
 	n.ids.stored(at, size, chosenIDs(events, receipt.First))
@@ -90,7 +92,7 @@ func chosenIDs(events []bus.Event, first uint64) []chosenID {
 	var chosen []chosenID
 	for i := range events {
 		if id := events[i].Id; id != "" {
-			chosen = append(chosen, chosenID{id: strings.Clone(id), local: first + uint64(i)})
+			chosen = append(chosen, chosenID{id: id, local: first + uint64(i)})
 		}
 	}
 	return chosen

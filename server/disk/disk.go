@@ -2,6 +2,7 @@ package disk
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -31,9 +32,16 @@ type Options struct {
 	FS         immuta.FS        // nil: the operating system's; another one brings its own directory
 	Now        func() time.Time // nil: time.Now
 	Rand       io.Reader        // nil: crypto/rand.Reader
+
+	saveAt saveLimits // of the index of foreign ids; defaultSaveLimits when zero
 }
 
-// Engine is a server.Engine that keeps each namespace in a log of its own.
+// MaxMaxEvent is the greatest limit that Options.MaxEvent may set: an event is
+// one record of the log and is held in memory whole.
+const MaxMaxEvent = 30 << 20
+
+// Engine is a server.Engine that keeps each namespace in a log of its own. All
+// methods may be called from many goroutines.
 type Engine struct {
 	durability Durability
 	names      []string
@@ -73,6 +81,9 @@ func Open(dir string, o Options) (*Engine, error) {
 // prepare checks the names against each other and against what is there, and
 // makes the directories.
 func prepare(dir string, o Options) ([]string, error) {
+	if o.MaxEvent < 0 || o.MaxEvent > MaxMaxEvent {
+		return nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxMaxEvent)
+	}
 	if o.FS != nil {
 		return checkNames(o.Namespaces, nil)
 	}
@@ -126,7 +137,7 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent()}
-	n.ids = startStrangers(l, o.idFile(dir, name), key, logger)
+	n.ids = startStrangers(l, o.idFile(dir, name), cmp.Or(o.saveAt, defaultSaveLimits()), key, logger)
 	return n, nil
 }
 
@@ -152,7 +163,16 @@ func (o *Options) idFile(dir, name string) idFile {
 	}
 }
 
+// logNotice logs what the log has met, as an error only when a person has to do
+// something.
 func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
+	level := slog.LevelWarn
+	switch notice.Kind {
+	case immuta.Corrupt, immuta.Failed:
+		level = slog.LevelError
+	case immuta.IndexRebuilt:
+		level = slog.LevelInfo
+	}
 	attrs := []any{"namespace", name, "path", notice.Path, "offset", notice.Offset, "bytes", notice.Bytes}
 	if notice.Saved != "" {
 		attrs = append(attrs, "saved_to", notice.Saved)
@@ -160,7 +180,7 @@ func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
 	if notice.Err != nil {
 		attrs = append(attrs, "error", notice.Err)
 	}
-	logger.Warn(notice.Text, attrs...)
+	logger.Log(context.Background(), level, notice.Text, attrs...)
 }
 
 // Namespaces returns the names that are open, sorted. The caller must not
@@ -204,11 +224,12 @@ func (e *Engine) close() error {
 		if !ok {
 			continue // opening failed before it
 		}
-		// The log first: what it has taken is reported to the ids by its append.
+		// The ids first: they may still be reading the log. What the log stores
+		// after them is read at the next open.
+		n.ids.close()
 		if err := n.log.Close(); err != nil {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
 		}
-		n.ids.close()
 	}
 	if e.lock != nil {
 		all = append(all, e.lock.Close())

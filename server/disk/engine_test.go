@@ -1,18 +1,17 @@
-package disk_test
+package disk
 
 import (
 	"testing"
 
 	"example.com/bus/server"
-	"example.com/bus/server/disk"
 	"example.com/bus/server/enginetest"
 )
 
-func opener(o disk.Options) func(t *testing.T, dir string, namespaces ...string) server.Engine {
+func opener(o Options) func(t *testing.T, dir string, namespaces ...string) server.Engine {
 	return func(t *testing.T, dir string, namespaces ...string) server.Engine {
 		t.Helper()
 		o.Namespaces = namespaces
-		e, err := disk.Open(dir, o)
+		e, err := Open(dir, o)
 		if err != nil {
 			t.Fatalf("open: %v", err)
 		}
@@ -20,23 +19,18 @@ func opener(o disk.Options) func(t *testing.T, dir string, namespaces ...string)
 	}
 }
 
-func mustDurability(t *testing.T, text string) disk.Durability {
-	t.Helper()
-	d, err := disk.ParseDurability(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+func TestTheEngineKeepsTheContract(t *testing.T) {
+	enginetest.Run(t, opener(Options{}))
 }
 
-func TestTheEngineKeepsTheContract(t *testing.T) {
-	enginetest.Run(t, opener(disk.Options{}))
+func TestTheEngineKeepsTheContractSealed(t *testing.T) {
+	enginetest.Run(t, opener(Options{Sealing: fakeSealing{"secret"}}))
 }
 
 func TestTheEngineKeepsTheContractWithAnInterval(t *testing.T) {
-	enginetest.Run(t, opener(disk.Options{Durability: mustDurability(t, "interval=2ms")}))
+	enginetest.Run(t, opener(Options{Durability: mustDurability(t, "interval=2ms")}))
 }
 
 func TestTheEngineKeepsTheContractWithTinyBlocks(t *testing.T) {
-	enginetest.Run(t, opener(disk.Options{Durability: mustDurability(t, "os"), BlockSize: 1}))
+	enginetest.Run(t, opener(Options{Durability: mustDurability(t, "os"), BlockSize: 1}))
 }

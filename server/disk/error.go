@@ -9,6 +9,17 @@ import (
 	"example.com/bus/immuta"
 )
 
+// Why a directory or a log cannot be opened, for those who do not import the
+// log. They come wrapped: use errors.Is and errors.As.
+var (
+	ErrLocked = immuta.ErrLocked // another process has the directory
+	ErrSealed = immuta.ErrSealed // a key is missing
+	ErrPlain  = immuta.ErrPlain  // a key was given for a plain log
+)
+
+// A CorruptError says which file is damaged, where, and what was found.
+type CorruptError = immuta.CorruptError
+
 // appendError says an error of the log in the words of the bus.
 func (n *namespace) appendError(err error) error {
 	switch {

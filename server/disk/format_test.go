@@ -1,10 +1,13 @@
 package disk
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"os"
 	"regexp"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // flagRows returns the bits of the table of flags in FORMAT.md, by name.
@@ -57,5 +60,32 @@ func TestAnEventWithEverythingIsLaidOutAsThePageSays(t *testing.T) {
 	want := "\x01\x3f\x0d" + "\x01\x00\x02\x06\x02" + "\x15\x4d\xcd\xcb\x08\xea\xe3\x18" + "orders.created" + "ab" + "t" + "kkk" + "_bus_.x" + "a/b" + "\x00\xff"
 	if string(got) != want {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestTheDerivedRecordsAreLaidOutAsThePageSays(t *testing.T) {
+	key := idKey([]byte("0123456789abcdef"))
+	head := appendIDHead(nil, idHead{log: 0x0807060504030201, key: key})
+	if want := "\x01\x01" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "0123456789abcdef"; string(head) != want {
+		t.Errorf("head: got  %q\nwant %q", head, want)
+	}
+	delta := appendIDDelta(nil, idDelta{
+		span:   span{from: 1, next: 7, at: time.Unix(0, 9)},
+		runs:   []run{{incarnation: 2, foreign: 3, local: 4, count: 5}},
+		hashes: []hashed{{hash: 6, local: 7}},
+	})
+	u64 := func(low string) string { return low + "\x00\x00\x00\x00\x00\x00\x00" }
+	want := "\x01\x02" + u64("\x01") + u64("\x07") + u64("\x09") + "\x01\x00\x00\x00" + "\x01\x00\x00\x00" +
+		u64("\x02") + u64("\x03") + u64("\x04") + u64("\x05") + u64("\x06") + u64("\x07")
+	if string(delta) != want {
+		t.Errorf("delta: got  %q\nwant %q", delta, want)
+	}
+}
+
+func TestAHashOfAnIDIsThatOfThePage(t *testing.T) {
+	key := idKey([]byte("0123456789abcdef"))
+	sum := sha256.Sum256([]byte("0123456789abcdef" + "mine-1"))
+	if got, want := key.hash("mine-1"), binary.LittleEndian.Uint64(sum[:8]); got != want {
+		t.Errorf("got %x, want %x", got, want)
 	}
 }

@@ -118,7 +118,7 @@ type idFile struct {
 
 // load reads what was saved for the log with this identity. fs.ErrNotExist when
 // there is nothing, any other error when it cannot be used.
-func (f *idFile) load(log uint64) (set *idSet, known span, err error) {
+func (f *idFile) load(b *budget, log uint64) (set *idSet, known span, err error) {
 	o := f.options
 	o.ReadOnly = true
 	l, err := immuta.Open(f.dir, f.name, o)
@@ -129,14 +129,17 @@ func (f *idFile) load(log uint64) (set *idSet, known span, err error) {
 	r := l.Reader(1)
 	defer r.Close()
 	for {
-		b, err := r.Next()
+		block, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err == nil {
+			err = b.spend(block.Records)
 		}
 		if err != nil {
 			return nil, span{}, err
 		}
-		for _, data := range b.Records {
+		for _, data := range block.Records {
 			if set == nil {
 				set, err = headSet(data, log)
 				known = span{from: 1, next: 1}

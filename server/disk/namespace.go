@@ -37,19 +37,22 @@ func Discover(dir string) ([]string, error) {
 }
 
 // checkNames returns the names sorted and once each. Names that differ only in
-// case are refused: on some file systems they are one file, and two logs in one
-// file destroy each other.
+// case, from each other or from a log that was found, are refused: on some file
+// systems they are one file. Logs that were both found are two files here.
 func checkNames(names, found []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, errors.New("no namespace is named: give at least one")
 	}
 	spelled := make(map[string]string)
-	for _, name := range slices.Concat(found, names) {
+	for _, name := range found {
+		spelled[strings.ToLower(name)] = name
+	}
+	for _, name := range names {
 		if err := bus.CheckNamespace(name); err != nil {
 			return nil, err
 		}
 		folded := strings.ToLower(name)
-		if other, ok := spelled[folded]; ok && other != name {
+		if other, ok := spelled[folded]; ok && other != name && !slices.Contains(found, name) {
 			return nil, fmt.Errorf("namespaces %q and %q differ only in case and would be one file on some file systems: rename one", other, name)
 		}
 		spelled[folded] = name

@@ -104,17 +104,9 @@ func (e *Engine) IndexAt(_ context.Context, namespace string, t time.Time) (uint
 	if err != nil {
 		return 0, err
 	}
-	first, next := n.log.Bounds()
-	// Outside of these years a time has no count of nanoseconds.
-	switch y := t.UTC().Year(); {
-	case y < 1700:
-		return first, nil
-	case y > 2200:
-		return next, nil
-	}
 	index, err := n.log.IndexAt(t)
 	if err != nil {
-		return 0, n.readError(err, first)
+		return 0, n.readError(err, 0)
 	}
 	return index, nil
 }

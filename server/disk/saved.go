@@ -11,64 +11,110 @@ import (
 	"example.com/bus/immuta"
 )
 
-// When what is known is worth a save. Saving happens beside the appends, and
-// what was not saved is found again by reading the tail of the log at open:
-// these say how long that tail gets.
-const (
-	saveEntries = 4096
-	saveEvents  = 1 << 16
-	saveBytes   = 64 << 20
+// saveLimits say when what is known is worth a save. Saving happens beside the
+// appends, and what was not saved is found again by reading the tail of the log
+// at open: these say how long that tail gets.
+type saveLimits struct {
+	entries int    // runs and hashes
+	events  uint64 // events, whether they have ids of their own or not
+	bytes   int    // of the log
+}
 
-	// saveRecords deltas are one commit of the derived log.
-	saveRecords = 32
-)
+// defaultSaveLimits keep that tail within what is read in some tens of
+// milliseconds.
+func defaultSaveLimits() saveLimits {
+	return saveLimits{entries: 4096, events: 1 << 16, bytes: 64 << 20}
+}
 
-// load returns what was saved, or nil when there is nothing that can be used.
-func (s *strangers) load(next uint64) (*idSet, span) {
+// saveRecords deltas are one commit of the derived log.
+const saveRecords = 32
+
+// errStopped says that the engine was closed before everything was read.
+var errStopped = errors.New("it was closed meanwhile")
+
+// A budget bounds what is still read once the engine is being closed: enough
+// that a short life ends with everything saved, and not so much that a long
+// catching up keeps a server from stopping. The next open goes on with it.
+type budget struct {
+	stop  <-chan struct{}
+	bytes int
+}
+
+func (s *strangers) budget() *budget { return &budget{stop: s.stop, bytes: s.limits.bytes} }
+
+// spend takes records that have been read, and returns errStopped when there is
+// to be no more reading.
+func (b *budget) spend(records [][]byte) error {
+	select {
+	case <-b.stop:
+	default:
+		return nil
+	}
+	for _, r := range records {
+		b.bytes -= len(r)
+	}
+	if b.bytes < 0 {
+		return errStopped
+	}
+	return nil
+}
+
+// load returns what was saved, an empty set when there is nothing that can be
+// used, or an error when the log itself cannot be asked.
+func (s *strangers) load(next uint64, key idKey) (*idSet, span, error) {
 	nothing := span{from: 1, next: 1}
-	set, known, err := s.file.load(s.log.ID())
+	set, known, err := s.file.load(s.budget(), s.log.ID())
 	if err == nil {
-		err = s.fits(known, next)
+		why, failed := s.fits(known, next)
+		if failed != nil {
+			return nil, nothing, failed
+		}
+		err = why
 	}
 	switch {
 	case err == nil:
-		return set, known
+		return set, known, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nothing
+		return newIDSet(key), nothing, nil
+	case errors.Is(err, errStopped):
+		return nil, nothing, err
 	}
 	s.logger.Warn("the index of chosen ids cannot be used and is made anew", "namespace", s.file.name, "reason", err)
-	if s.file.options.ReadOnly {
-		return nil, nothing
+	if !s.file.options.ReadOnly {
+		if err := s.file.setAside(); err != nil {
+			s.logProblem("set aside", err)
+			s.stopSaving()
+		}
 	}
-	if err := s.file.setAside(); err != nil {
-		s.logProblem("set aside", err)
-		s.stopSaving()
-	}
-	return nil, nothing
+	return newIDSet(key), nothing, nil
 }
 
 // fits says whether what was saved is about this log as it is now. A power cut
 // may have taken events back that were only with the operating system, and a
 // log may have been replaced by an older copy of it: then other events stand at
-// indexes that the saved entries speak of.
-func (s *strangers) fits(known span, next uint64) error {
+// indexes that the saved entries speak of. failed is another matter: the log
+// was closed meanwhile, or cannot be read, which says nothing of what was saved.
+func (s *strangers) fits(known span, next uint64) (why, failed error) {
 	if known.next > next {
-		return fmt.Errorf("%w: it speaks of index %d, the log ends before %d", errStale, known.next-1, next)
+		return fmt.Errorf("%w: it speaks of index %d, the log ends before %d", errStale, known.next-1, next), nil
 	}
 	first, _ := s.log.Bounds()
 	if known.next <= first {
-		return nil
+		return nil, nil
 	}
 	r := s.log.Reader(known.next - 1)
 	defer r.Close()
 	b, err := r.Next()
+	if _, damaged := errors.AsType[*immuta.CorruptError](err); damaged {
+		return err, nil
+	}
 	if err != nil {
-		return fmt.Errorf("its last event cannot be read: %w", err)
+		return nil, err
 	}
 	if !b.Time.Equal(known.at) {
-		return fmt.Errorf("%w: index %d was committed at %s, it says at %s", errStale, known.next-1, b.Time.UTC().Format(time.RFC3339Nano), known.at.Format(time.RFC3339Nano))
+		return fmt.Errorf("%w: index %d was committed at %s, it says at %s", errStale, known.next-1, b.Time.UTC().Format(time.RFC3339Nano), known.at.Format(time.RFC3339Nano)), nil
 	}
-	return nil
+	return nil, nil
 }
 
 // save writes what is known and not yet saved. It runs beside the appends, on

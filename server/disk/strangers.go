@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"example.com/bus"
@@ -25,9 +26,10 @@ type chosenID struct {
 type strangers struct {
 	log    *immuta.Log
 	file   idFile
+	limits saveLimits
 	logger *slog.Logger
 
-	cancel context.CancelFunc
+	stop   chan struct{} // closed by close
 	loaded chan struct{} // closed once set may be asked
 	done   chan struct{} // closed when the goroutine has ended
 	wake   chan struct{} // room for one: there is enough to save
@@ -45,52 +47,54 @@ type strangers struct {
 }
 
 // startStrangers returns at once; the log may be as long as it likes.
-func startStrangers(log *immuta.Log, file idFile, key idKey, logger *slog.Logger) *strangers {
-	ctx, cancel := context.WithCancel(context.Background())
+func startStrangers(log *immuta.Log, file idFile, limits saveLimits, key idKey, logger *slog.Logger) *strangers {
 	s := &strangers{
-		log: log, file: file, logger: logger, cancel: cancel, saving: !file.options.ReadOnly,
+		log: log, file: file, limits: limits, logger: logger, saving: !file.options.ReadOnly, stop: make(chan struct{}),
 		loaded: make(chan struct{}), done: make(chan struct{}), wake: make(chan struct{}, 1),
 	}
 	// Taken before the first append: everything below is read from the log,
 	// everything from it on is reported by the append that stored it.
 	_, next := log.Bounds()
-	go s.run(ctx, next, key)
+	go s.run(next, key)
 	return s
 }
 
-func (s *strangers) run(ctx context.Context, next uint64, key idKey) {
+func (s *strangers) run(next uint64, key idKey) {
 	defer close(s.done)
-	set, known := s.load(next)
-	if set == nil {
-		set = newIDSet(key)
-	}
-	s.mu.Lock()
-	s.saved, set.quiet = known.next, !s.saving
-	s.mu.Unlock()
-	err := s.scan(ctx, set, known, next)
-	s.adopt(set, err)
-	for ctx.Err() == nil {
+	s.adopt(s.read(next, key))
+	for running := true; running; s.save() {
 		select {
-		case <-ctx.Done():
+		case <-s.stop:
+			running = false
 		case <-s.wake:
 		}
-		s.save()
 	}
 	s.closeSaver()
 }
 
+// read makes the set from what was saved and from what was not.
+func (s *strangers) read(next uint64, key idKey) (*idSet, error) {
+	set, known, err := s.load(next, key)
+	if err != nil {
+		s.stopSaving()
+		return newIDSet(key), err
+	}
+	s.mu.Lock()
+	s.saved, set.quiet = known.next, !s.saving
+	s.mu.Unlock()
+	return set, s.scan(set, known, next)
+}
+
 // scan puts into set what the log has from the end of known up to next.
-func (s *strangers) scan(ctx context.Context, set *idSet, known span, next uint64) error {
+func (s *strangers) scan(set *idSet, known span, next uint64) error {
 	first, _ := s.log.Bounds()
 	known.next = max(known.next, first) // what is no more need not be known
 	s.cover(known)
+	b := s.budget()
 	r := s.log.Reader(known.next)
 	defer r.Close()
 	for from := known.next; from < next; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		b, err := r.Next()
+		block, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -108,7 +112,10 @@ func (s *strangers) scan(ctx context.Context, set *idSet, known span, next uint6
 		if err != nil {
 			return err
 		}
-		from = s.scanBlock(set, b)
+		from = s.scanBlock(set, block)
+		if err := b.spend(block.Records); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -165,18 +172,26 @@ func (s *strangers) stored(at span, bytes int, chosen []chosenID) {
 	s.known.add(at)
 	s.bytes += bytes
 	if s.set == nil {
-		s.waiting = append(s.waiting, chosen...)
+		for _, c := range chosen {
+			// Ids may be cut from a request's body, which must not stay for them.
+			s.waiting = append(s.waiting, chosenID{id: strings.Clone(c.id), local: c.local})
+		}
 		return
 	}
 	for _, c := range chosen {
 		s.set.add(c.id, c.local)
 	}
-	if s.saving && (s.set.fresh() >= saveEntries || s.bytes >= saveBytes || s.known.prefix().next >= s.saved+saveEvents) {
+	if s.saving && (s.due()) {
 		select {
 		case s.wake <- struct{}{}:
 		default:
 		}
 	}
+}
+
+// due reports whether there is enough to save; the caller holds mu.
+func (s *strangers) due() bool {
+	return s.set.fresh() >= s.limits.entries || s.bytes >= s.limits.bytes || s.known.prefix().next >= s.saved+s.limits.events
 }
 
 // await returns when every id is known, or ctx's error.
@@ -205,7 +220,9 @@ func (s *strangers) next(id string, after uint64) (uint64, bool) {
 	return s.set.next(id, after)
 }
 
+// close saves what is known. The log must still be open: what its appends store
+// from now on is read at the next open.
 func (s *strangers) close() {
-	s.cancel()
+	close(s.stop)
 	<-s.done
 }

@@ -33,6 +33,7 @@ func emptyBounds(t *testing.T, open Open) {
 	}
 }
 
+// appendFills allows a minute to the clocks of an engine on other machines.
 func appendFills(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	before := time.Now().Add(-time.Minute)
@@ -82,6 +83,8 @@ func appendNothing(t *testing.T, open Open) {
 	}
 }
 
+// noHoles lets many writers share commits. Each must get indexes of its own, in
+// the order of its own appends, and together they must be 1, 2, 3 to the end.
 func noHoles(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	const writers, each = 8, 40
@@ -143,6 +146,8 @@ func batchInOrder(t *testing.T, open Open) {
 	}
 }
 
+// refusedBatch has its mistake at the end: an engine that stores as it checks
+// would have stored the beginning.
 func refusedBatch(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	bad := append(numbered("orders.created", 3), event("orders.*", "bad"))
@@ -161,6 +166,8 @@ func refusedBatch(t *testing.T, open Open) {
 	checkIndexes(t, mustAppend(t, e, event("orders.created", "1")), 1)
 }
 
+// ownIDRefused: an id of this very log says its index. One that was chosen would
+// name two events as soon as the log gets there.
 func ownIDRefused(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	ev := event("orders.created", "1")
@@ -209,6 +216,8 @@ func unknownNamespace(t *testing.T, open Open) {
 	}
 }
 
+// payloadBytes has what formats stumble over: nothing at all, zeros over whole
+// sectors, every byte there is, and more than a block.
 func payloadBytes(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	every := make([]byte, 256)

@@ -54,6 +54,9 @@ func foreign(e server.Engine, indexes ...uint64) []bus.Event {
 	return events
 }
 
+// findForeign restores in parts, with a gap, with an id far off and with some
+// that go backwards: an engine may keep stretches of ids, and must not mistake
+// the ids beside a stretch for its own.
 func findForeign(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	mustAppend(t, e, numbered("orders.created", 10)...)
@@ -77,6 +80,8 @@ func findForeign(t *testing.T, open Open) {
 	}
 }
 
+// findTwice stores ids again within a stretch, across its end and by name. Which
+// one is found must not depend on how the engine keeps them.
 func findTwice(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	first := mustAppend(t, e, foreign(e, 5, 6, 7)...)
@@ -91,6 +96,8 @@ func findTwice(t *testing.T, open Open) {
 	mustFind(t, e, "orders", named.Id, 7)
 }
 
+// findUnknown looks for what users paste: nothing, half an id, a path, and ids
+// that are well made and lead nowhere.
 func findUnknown(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	events := mustAppend(t, e, numbered("orders.created", 3)...)

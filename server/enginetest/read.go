@@ -11,6 +11,7 @@ import (
 	"example.com/bus/server"
 )
 
+// readerGoesOn meets the end twice each time: the end must not use a reader up.
 func readerGoesOn(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	r := e.Reader("orders", 1)
@@ -35,6 +36,8 @@ func readerGoesOn(t *testing.T, open Open) {
 	}
 }
 
+// readerSeeks starts within batches as well as at their borders, where an engine
+// that reads whole blocks gives too much or too little.
 func readerSeeks(t *testing.T, open Open) {
 	e := start(t, open, "orders")
 	for range 40 {
@@ -136,6 +139,8 @@ func waitContext(t *testing.T, open Open) {
 	}
 }
 
+// closeEndsWait: a server that stops has thousands of these, and each one left
+// waiting keeps its connection.
 func closeEndsWait(t *testing.T, open Open) {
 	e := open(t, t.TempDir(), "orders")
 	const waiters = 20

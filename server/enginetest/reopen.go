@@ -65,6 +65,7 @@ func reopenFinds(t *testing.T, open Open) {
 	})
 }
 
+// reopenCounts: an index that is given twice would be one id for two events.
 func reopenCounts(t *testing.T, open Open) {
 	var before bus.Event
 	twice(t, open, func(e server.Engine) {

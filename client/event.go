@@ -1,0 +1,93 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"example.com/bus"
+)
+
+// Event is one delivery of an event by a loop over Get. It shares memory with no other and
+// may be kept and changed.
+type Event struct {
+	bus.Event
+	Attempt    int    // 1 the first time this event is delivered to this consumer
+	ConsumerId string // the consumer it was delivered to
+
+	client *Client
+}
+
+// Ack acknowledges the event for the consumer it was delivered to; see [Client.Ack]. It may
+// be called from any goroutine while the loop that delivered the event goes on.
+func (e *Event) Ack(ctx context.Context, opts ...AckOption) error {
+	if e == nil || e.client == nil {
+		return bus.ErrInvalidParameter.With("the event did not come from a stream; acknowledge it with Client.Ack")
+	}
+	return e.client.Ack(ctx, e.ConsumerId, e.Id, opts...)
+}
+
+// MarshalJSON returns the event as the stream has it, with its attempt if it is not the first.
+func (e *Event) MarshalJSON() ([]byte, error) {
+	if e.Attempt > 1 {
+		return e.AppendAttempt(nil, e.Attempt), nil
+	}
+	return e.AppendJSON(nil), nil
+}
+
+// wireEvent is an event in a msg frame. Fields that a later server adds are passed over.
+type wireEvent struct {
+	Id              string          `json:"id"`
+	Subject         string          `json:"subject"`
+	Index           uint64          `json:"index"`
+	CreatedAt       time.Time       `json:"created_at"`
+	TraceId         string          `json:"trace_id"`
+	Key             string          `json:"key"`
+	ResponseSubject string          `json:"response_subject"`
+	ContentType     string          `json:"content_type"`
+	Payload         json.RawMessage `json:"payload"`
+	PayloadBase64   []byte          `json:"payload_base64"`
+	Attempt         int             `json:"attempt"`
+}
+
+// readEvent makes a new event of a frame's data, which is not kept.
+func (c *Client) readEvent(data []byte, consumer string) (*Event, error) {
+	var w wireEvent
+	if err := unmarshalFrame("msg", data, &w); err != nil {
+		return nil, err
+	}
+	if w.Id == "" || w.Subject == "" {
+		return nil, bus.ErrInvalidEvent.With("the stream has a msg frame without id or subject, found %.80q", data)
+	}
+	payload := w.Payload
+	if w.ContentType != "" {
+		payload = w.PayloadBase64
+	}
+	return &Event{
+		Event: bus.Event{
+			Id: w.Id, Subject: w.Subject, Index: w.Index, CreatedAt: w.CreatedAt,
+			TraceId: w.TraceId, Key: w.Key, ResponseSubject: w.ResponseSubject,
+			ContentType: w.ContentType, Payload: payload,
+		},
+		Attempt: max(w.Attempt, 1), ConsumerId: consumer, client: c,
+	}, nil
+}
+
+// helloFrame is the first frame of a stream.
+type helloFrame struct {
+	ConsumerID string            `json:"consumer_id"`
+	Heartbeat  string            `json:"heartbeat"`
+	Now        string            `json:"now"`  // the server's clock
+	Tail       map[string]uint64 `json:"tail"` // the last index of each namespace
+}
+
+// unmarshalFrame reads a frame's data. It says what it found, because whatever stands
+// between client and server may have changed it.
+func unmarshalFrame(event string, data []byte, into any) error {
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("the stream has a %s frame that cannot be read, found %.80q: %w",
+			event, data, bus.ErrInvalidJSON.With("%v", err))
+	}
+	return nil
+}

@@ -1,0 +1,307 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"example.com/bus"
+)
+
+// Where a loop over Get begins; see [WithStartFrom].
+const (
+	StartOldest = "oldest"
+	StartNewest = "newest"
+)
+
+// AckStrategy says whether events are to be acknowledged.
+type AckStrategy string
+
+// The strategies. AckNone is what a stream has unless told otherwise.
+const (
+	AckNone   AckStrategy = "none"
+	AckManual AckStrategy = "manual"
+)
+
+// WithStartFrom is where the stream begins: StartNewest (the default) with what is published
+// from now on, StartOldest with the oldest event there is, the id of an event right after it,
+// an index such as "#42" at it, a time in RFC 3339 or an age such as "15m" or "7d" at the
+// first event that is not older.
+func WithStartFrom(start string) GetOption {
+	return getOption(func(r *getRequest) { r.query.Set("start", start) })
+}
+
+// WithStartTime begins with the first event that is not older than t.
+func WithStartTime(t time.Time) GetOption {
+	return WithStartFrom(t.UTC().Format(time.RFC3339Nano))
+}
+
+// WithAckStrategy is AckManual for a stream whose events come again until they are
+// acknowledged.
+func WithAckStrategy(s AckStrategy) GetOption {
+	return getOption(func(r *getRequest) { r.query.Set("ack", string(s)) })
+}
+
+// WithDelivery is, with AckManual, how long an event may be unacknowledged before it is
+// delivered again, and how often it is delivered in all; 0 means without end.
+func WithDelivery(d time.Duration, n int) GetOption {
+	return getOption(func(r *getRequest) {
+		r.fail(positive("WithDelivery", d))
+		r.query.Set("redelivery", d.String())
+		r.query.Set("redelivery_count", strconv.Itoa(n))
+	})
+}
+
+// WithInflight is, with AckManual, how many unacknowledged events may be out at once. 1 keeps
+// strict order.
+func WithInflight(n int) GetOption {
+	return getOption(func(r *getRequest) { r.query.Set("inflight", r.count("WithInflight", n)) })
+}
+
+// WithLimit ends the loop after n events. With AckManual redeliveries do not count, and the
+// stream stays until those n are acknowledged or given up, so that they can be; it does not
+// come back if its connection breaks by then.
+func WithLimit(n int) GetOption {
+	return getOption(func(r *getRequest) {
+		r.count("WithLimit", n)
+		r.limit = n
+	})
+}
+
+// WithWait ends the loop after d without an event.
+func WithWait(d time.Duration) GetOption {
+	return getOption(func(r *getRequest) {
+		r.fail(positive("WithWait", d))
+		r.wait = d
+		r.query.Set("wait", d.String())
+	})
+}
+
+// WithUntilNewest ends the loop at what is the newest event when it begins.
+func WithUntilNewest() GetOption {
+	return getOption(func(r *getRequest) {
+		r.until = true
+		r.query.Set("until", "newest")
+	})
+}
+
+// getRequest is what the options of a Get add up to. It does not change after that.
+type getRequest struct {
+	subjects []string
+	query    url.Values
+	limit    int // 0: none
+	wait     time.Duration
+	until    bool
+	err      error
+}
+
+func (r *getRequest) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *getRequest) count(option string, n int) string {
+	if n < 1 {
+		r.fail(bus.ErrInvalidParameter.With("%s has %d, wanted at least 1", option, n))
+	}
+	return strconv.Itoa(n)
+}
+
+func newGetRequest(opts []GetOption) *getRequest {
+	r := &getRequest{query: url.Values{}}
+	for _, o := range opts {
+		o.applyGet(r)
+	}
+	if len(r.subjects) == 0 {
+		r.fail(bus.ErrMissingSubject.With(`wanted a WithSubject, as in WithSubject("orders.>")`))
+	}
+	for _, s := range r.subjects {
+		_, err := bus.ParsePattern(s)
+		r.fail(err)
+		r.query.Add("subject", s)
+	}
+	return r
+}
+
+// Get reads events. It connects when the loop over it begins, and each loop is a stream of
+// its own. The package comment says what the loop promises. Leaving it closes the stream; so
+// does cancelling ctx, which ends the loop without an error, at the latest when the event at
+// hand is done with. An event is read when the loop asks for it: a slow loop holds the stream
+// back and loses nothing.
+//
+// WithLimit, WithWait and WithUntilNewest end the loop at their bound. They hold for the whole
+// loop, however many connections it takes.
+func (c *Client) Get(ctx context.Context, opts ...GetOption) iter.Seq2[*Event, error] {
+	r := newGetRequest(opts)
+	return func(yield func(*Event, error) bool) {
+		if r.err != nil {
+			yield(nil, r.err)
+			return
+		}
+		s := &subscription{client: c, req: r, left: r.limit, yield: yield, seen: make(map[string]uint64)}
+		s.run(ctx)
+	}
+}
+
+// subscription is the state of one loop over Get, across its connections. It belongs to the
+// goroutine of the loop.
+type subscription struct {
+	client *Client
+	req    *getRequest
+	yield  func(*Event, error) bool
+
+	lastID  string            // resume point, "" before there is one
+	left    int               // events still wanted, with a limit
+	first   *helloFrame       // of the first connection that had one
+	byTime  bool              // the last request began at the time of first, see query
+	seen    map[string]uint64 // the highest index met, by namespace
+	backoff backoff
+}
+
+var (
+	// errDone ends a loop: left, or at its bound.
+	errDone = errors.New("done")
+	// errAgain asks for the next connection without a wait.
+	errAgain = errors.New("the end is not certain")
+)
+
+func (s *subscription) run(ctx context.Context) {
+	for {
+		err := s.connect(ctx)
+		if err == errDone || ctx.Err() != nil {
+			return
+		}
+		if err == errAgain {
+			continue
+		}
+		if !passing(err) {
+			s.yield(nil, err)
+			return
+		}
+		wait := s.backoff.next(asked(err))
+		s.client.log.LogAttrs(ctx, slog.LevelInfo, "stream ended; reconnecting",
+			slog.Any("reason", err), slog.Duration("wait", wait), slog.String("resume", s.lastID))
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// query asks for what is left of the request.
+func (s *subscription) query() url.Values {
+	q := maps.Clone(s.req.query)
+	if s.req.limit > 0 {
+		q.Set("limit", strconv.Itoa(s.left))
+	}
+	at, ok := s.joined()
+	if s.byTime = ok; ok {
+		q.Set("start", at.Add(-sameMoment).UTC().Format(time.RFC3339Nano))
+	}
+	return q
+}
+
+// sameMoment is how far the time of a commit and that of a hello may be off each other.
+const sameMoment = 5 * time.Second
+
+// joined is when a stream of new events began, if its connection broke before it had a
+// resume point. Asking for the newest again would skip what was published meanwhile: the
+// next request asks by time, and wanted drops what was there before.
+func (s *subscription) joined() (time.Time, bool) {
+	start := s.req.query.Get("start")
+	if s.lastID != "" || s.first == nil || start != "" && start != StartNewest {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339Nano, s.first.Now)
+	return at, err == nil
+}
+
+// wanted tells whether an event lies within what the loop asked for when it began.
+func (s *subscription) wanted(e *Event) bool {
+	if s.first == nil || e.Index == 0 {
+		return true
+	}
+	tail, known := s.first.Tail[bus.Namespace(e.Subject)]
+	if !known {
+		return true
+	}
+	return (!s.req.until || e.Index <= tail) && (!s.byTime || e.Index > tail)
+}
+
+// deliver hands an event to the loop.
+func (s *subscription) deliver(e *Event) error {
+	if !s.yield(e, nil) {
+		return errDone
+	}
+	if s.req.limit > 0 && e.Attempt == 1 {
+		s.left--
+	}
+	if s.full() && !s.manual() {
+		return errDone
+	}
+	return nil
+}
+
+// full tells whether the limit has been reached.
+func (s *subscription) full() bool { return s.req.limit > 0 && s.left <= 0 }
+
+func (s *subscription) manual() bool { return s.req.query.Get("ack") == string(AckManual) }
+
+// report hands over what went wrong without ending the stream.
+func (s *subscription) report(err error) error {
+	if !s.yield(nil, err) {
+		return errDone
+	}
+	return nil
+}
+
+// complete tells whether everything up to the end that the first connection saw has come by.
+func (s *subscription) complete() bool {
+	for ns, tail := range s.first.Tail {
+		if s.seen[ns] < tail {
+			return false
+		}
+	}
+	return len(s.first.Tail) > 0
+}
+
+// open sends the request for a stream and checks that the answer is one.
+func (s *subscription) open(ctx context.Context) (*http.Response, error) {
+	req, err := s.client.request(ctx, http.MethodGet, s.query(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	req.Header.Set("Cache-Control", "no-cache")
+	req.Header.Set("Accept-Encoding", "identity") // a compressor would hold frames back
+	if s.lastID != "" {
+		req.Header.Set("Last-Event-ID", s.lastID)
+	}
+	resp, err := s.client.stream.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkStream(resp); err != nil {
+		resp.Body.Close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+func checkStream(resp *http.Response) error {
+	switch contentType := resp.Header.Get("Content-Type"); {
+	case resp.StatusCode == http.StatusNoContent:
+		return errDone // the HTML standard's way to say: do not come back
+	case resp.StatusCode != http.StatusOK:
+		return problemOf(resp)
+	case !isEventStream(contentType):
+		return unexpected(resp, "wanted text/event-stream, found %.80q", contentType)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package immuta
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+var benchRecord = bytes.Repeat([]byte(`{"id":1234}`), 27) // 297 bytes, as an event of 256 bytes of payload
+
+func benchLog(b *testing.B, o Options) (*Log, string) {
+	b.Helper()
+	dir := b.TempDir()
+	l := mustOpen(b, dir, o)
+	return l, dir
+}
+
+func forBenchKinds(b *testing.B, run func(b *testing.B, o Options)) {
+	for _, k := range kinds {
+		b.Run(k.name, func(b *testing.B) { run(b, Options{Sealing: k.sealing}) })
+	}
+}
+
+// BenchmarkAppend is durable appends of one record from a number of goroutines.
+func BenchmarkAppend(b *testing.B) {
+	for _, parallel := range []int{1, 64} {
+		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) {
+			forBenchKinds(b, func(b *testing.B, o Options) {
+				l, _ := benchLog(b, o)
+				work := make(chan struct{}, 1024)
+				done := make(chan error, parallel)
+				for range parallel {
+					go func() {
+						var failed error
+						for range work {
+							_, err := l.Append(context.Background(), [][]byte{benchRecord})
+							failed = errors.Join(failed, err)
+						}
+						done <- failed
+					}()
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				for range b.N {
+					work <- struct{}{}
+				}
+				close(work)
+				for range parallel {
+					if err := <-done; err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			})
+		})
+	}
+}
+
+// BenchmarkBatch is durable appends of 1000 records.
+func BenchmarkBatch(b *testing.B) {
+	forBenchKinds(b, func(b *testing.B, o Options) {
+		l, _ := benchLog(b, o)
+		batch := make([][]byte, 1000)
+		for i := range batch {
+			batch[i] = benchRecord
+		}
+		b.SetBytes(int64(len(batch) * len(benchRecord)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := l.Append(context.Background(), batch); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(float64(b.N*len(batch))/b.Elapsed().Seconds(), "records/s")
+	})
+}
+
+// fill makes a log of n records that is closed again.
+func fill(b *testing.B, o Options, n int) string {
+	b.Helper()
+	l, dir := benchLog(b, o)
+	batch := make([][]byte, 1000)
+	for i := range batch {
+		batch[i] = benchRecord
+	}
+	for range n / len(batch) {
+		if _, err := l.Append(context.Background(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	return dir
+}
+
+// BenchmarkReplay is one reader through a log that is on disk only.
+func BenchmarkReplay(b *testing.B) {
+	const n = 300_000
+	forBenchKinds(b, func(b *testing.B, o Options) {
+		l := mustOpen(b, fill(b, o, n), o)
+		b.SetBytes(n * int64(len(benchRecord)))
+		b.ReportAllocs()
+		for b.Loop() {
+			r, count := l.Reader(1), 0
+			for {
+				block, err := r.Next()
+				if err == io.EOF {
+					break
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				count += len(block.Records)
+			}
+			if count != n {
+				b.Fatalf("got %d records, want %d", count, n)
+			}
+		}
+		b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "records/s")
+	})
+}
+
+// BenchmarkOpen is a clean log, one whose process was killed, and one without
+// its index.
+func BenchmarkOpen(b *testing.B) {
+	const n = 300_000
+	dir := fill(b, Options{}, n)
+	index := filepath.Join(dir, "orders.idx")
+	whole, err := os.ReadFile(index)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		idx  []byte
+	}{{"closed", whole}, {"killed", whole[:len(whole)-len(whole)%1024-1024]}, {"no-index", nil}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				if err := os.WriteFile(index, c.idx, 0o600); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				l, err := Open(dir, "orders", Options{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				l.Close()
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+// BenchmarkSeek reads one block at a random place.
+func BenchmarkSeek(b *testing.B) {
+	const n = 300_000
+	forBenchKinds(b, func(b *testing.B, o Options) {
+		l := mustOpen(b, fill(b, o, n), o)
+		index := uint64(1)
+		b.ReportAllocs()
+		for b.Loop() {
+			index = (index*6364136223846793005 + 1442695040888963407) % n
+			r := l.Reader(index + 1)
+			if _, err := r.Next(); err != nil {
+				b.Fatal(err)
+			}
+			r.Close()
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"example.com/bus/server"
+	"example.com/bus/server/disk"
+)
+
+// recorder keeps an answer.
+type recorder struct {
+	statusRecorder
+	body bytes.Buffer
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.body.Write(p)
+}
+
+func (w *recorder) Flush() {}
+
+// FuzzAnyRequestIsAnsweredOrRefused sends whatever comes to the handler. A
+// mistake is a 4xx with a problem document; nothing is a 5xx, and every frame of
+// a stream is well formed.
+func FuzzAnyRequestIsAnsweredOrRefused(f *testing.F) {
+	for _, seed := range [][4]string{
+		{"POST", "/", `{"subject":"orders.a","payload":1}`, ""},
+		{"POST", "/", `[{"subject":"orders.a"},{"subject":"orders.b","key":"k"}]`, "application/json"},
+		{"POST", "/?subject=orders.a&key=k", "text", "text/plain"},
+		{"POST", "/", "{\"subject\":\"orders.a\"}\n{\"subject\":\"app.b\"}", "application/x-ndjson"},
+		{"GET", "/?subject=orders.*&start=oldest&until=newest", "", ""},
+		{"GET", "/?subject=orders.*&subject=app.>&start=%231&limit=3&ack=manual", "", ""},
+		{"GET", "/?subject=_bus_.x&last_event_id=e_000000A", "", ""},
+		{"PUT", "/?consumer_id=c_x&event_id=e_y&verdict=nak&delay=1s", "{}", ""},
+		{"GET", "/v1/namespaces/orders/events/1", "", ""},
+	} {
+		f.Add(seed[0], seed[1], seed[2], seed[3])
+	}
+	unsynced, err := disk.ParseDurability("os")
+	if err != nil {
+		f.Fatal(err)
+	}
+	engine, err := disk.Open(f.TempDir(), disk.Options{Namespaces: []string{"app", "orders"}, Durability: unsynced})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := server.New(server.Config{Engine: engine, MaxEvent: 4 << 10})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, method, target, body, contentType string) {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // a stream says what it has to say first, and ends
+		r, err := http.NewRequestWithContext(ctx, method, "http://bus"+target, strings.NewReader(body))
+		if err != nil || !strings.HasPrefix(target, "/") {
+			return
+		}
+		r.Host = "bus"
+		r.Header.Set("Content-Type", contentType)
+		w := &recorder{statusRecorder: statusRecorder{header: make(http.Header)}}
+		s.Handler().ServeHTTP(w, r)
+		checkAnswer(t, w)
+	})
+}
+
+func checkAnswer(t *testing.T, w *recorder) {
+	t.Helper()
+	switch contentType := w.header.Get("Content-Type"); {
+	case contentType == "application/problem+json":
+		var p struct{ Code, Title string }
+		if err := json.Unmarshal(w.body.Bytes(), &p); err != nil || p.Code == "" || p.Title == "" {
+			t.Errorf("problem %s: %v", w.body.Bytes(), err)
+		}
+		if w.status/100 != 4 && w.status != http.StatusServiceUnavailable && w.status != http.StatusGatewayTimeout {
+			t.Errorf("got %d %s, want a refusal", w.status, w.body.Bytes())
+		}
+	case contentType == "text/event-stream":
+		for _, block := range strings.Split(strings.TrimSuffix(w.body.String(), "\n\n"), "\n\n") {
+			checkFrame(t, block)
+		}
+	case w.status >= 400 && w.body.Len() > 0 && !strings.HasPrefix(contentType, "text/html"):
+		t.Errorf("got %d %q %s, want a problem", w.status, contentType, w.body.Bytes())
+	}
+}
+
+func checkFrame(t *testing.T, block string) {
+	t.Helper()
+	for _, line := range strings.Split(block, "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		switch {
+		case name == "data" && json.Valid([]byte(value)), name == "id" || name == "event" || name == "retry" || line == "":
+		default:
+			t.Errorf("line %q of a stream is none of ours", line)
+		}
+	}
+}

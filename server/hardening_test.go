@@ -1,0 +1,152 @@
+package server_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/bus/server"
+)
+
+func TestNothingThatIsPublishedCanForgeAFrame(t *testing.T) {
+	b := openBus(t)
+	s := b.open("subject=orders.*")
+	evil := "a\\nid: e_1\\nevent: msg\\ndata: {}\\n\\n\\r\\u0000\\u2028"
+	b.publish(`{"subject":"orders.1","payload":"` + evil + `"}`)
+	b.do("POST", "/?subject=orders.2", "x\n\nevent: msg\ndata: {}\n\n\x00", "Content-Type: text/plain")
+	b.publish("{\"subject\":\"orders.3\",\r\n\"payload\":{\n\"a\":\"\u2028\"\r\n}}")
+	for _, field := range []string{"subject", "id", "trace_id", "key", "response_subject"} {
+		body := fmt.Sprintf(`{"subject":"orders.x",%q:"a\nid: e_1"}`, field)
+		if a := b.do("POST", "/", body); a.status != http.StatusBadRequest {
+			t.Errorf("%s with a line break: got %d %s, want 400", field, a.status, a.body)
+		}
+	}
+	if got := b.raw("POST /?subject=orders.x HTTP/1.1\r\nHost: x\r\nContent-Type: text/x; a=\"\x01\"\r\nContent-Length: 1\r\n\r\nx"); !strings.Contains(got, " 4") {
+		t.Errorf("a content type with a control character: got %q, want it refused", got)
+	}
+	if got := s.subjects(3); got != "orders.1 orders.2 orders.3" {
+		t.Errorf("got %s, want three events and nothing between", got)
+	}
+}
+
+func TestNamesCannotLeaveTheDirectory(t *testing.T) {
+	b := openBus(t)
+	for _, name := range []string{"..", "../x", "..%2fx", "%2e%2e", "a/b", `a\b`, "orders\x00", strings.Repeat("n", 300), "CON:", "ordérs"} {
+		a := b.do("POST", "/?subject="+url.QueryEscape(name+".created"), "1")
+		if a.status/100 != 4 {
+			t.Errorf("publish to %q: got %d, want a refusal", name, a.status)
+		}
+		if a := b.do("GET", "/v1/namespaces/"+url.PathEscape(name), ""); a.status/100 == 2 {
+			t.Errorf("inspect %q: got %d, want a refusal", name, a.status)
+		}
+	}
+}
+
+func TestForeignPagesMayNotUseTheBus(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.Origins = []string{"https://app.example.com", "https://*.example.org"} })
+	for origin, want := range map[string]bool{
+		"https://evil.example": false, "null": false, "https://app.example.com.evil.example": false, "http://app.example.com": false, "https://example.org": false,
+		"https://evilexample.org": false, "http://localhost.evil.example": false, "file://": false,
+		"http://localhost:8080": true, "http://127.0.0.1:3000": true, "http://[::1]:99": true, "https://app.example.com": true, "https://a.b.example.org": true, b.url: true,
+	} {
+		for _, method := range []string{"POST", "GET", "PUT", "OPTIONS"} {
+			a := b.do(method, "/", `{"subject":"orders.a"}`, "Origin: "+origin, "Content-Type: text/plain")
+			if got := a.status != http.StatusForbidden; got != want {
+				t.Errorf("%s from %s: got %d, want allowed %v", method, origin, a.status, want)
+			}
+			if got := a.header.Get("Access-Control-Allow-Origin"); want && got != origin || !want && got != "" {
+				t.Errorf("%s from %s: got Access-Control-Allow-Origin %q", method, origin, got)
+			}
+		}
+	}
+	if _, err := server.New(server.Config{Engine: b.engine, Origins: []string{"app.example.com"}}); err == nil {
+		t.Error("an origin without a scheme was taken")
+	}
+}
+
+// raw sends bytes as they are and returns the status line, "" when the
+// connection was closed without one.
+func (b *testBus) raw(request string) string {
+	b.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, request); err != nil {
+		return ""
+	}
+	line, _ := bufio.NewReader(c).ReadString('\n')
+	return line
+}
+
+func TestBrokenHTTPIsRefusedAndTheNextRequestIsServed(t *testing.T) {
+	b := openBus(t)
+	for _, request := range []string{
+		"GARBAGE\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"GET /?subject=orders.* HTTP/1.1\r\n\r\n",
+		"GET /\x00 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("y", 1<<20) + "\r\n\r\n",
+		"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /?subject=%zz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+	} {
+		if got := b.raw(request); got != "" && !strings.Contains(got, " 4") {
+			t.Errorf("%.60q: got %q, want a refusal or an end", request, got)
+		}
+	}
+	b.publish(`{"subject":"orders.fine"}`)
+}
+
+func TestASlowBodyIsGivenUp(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.BodyTimeout = 20 * time.Millisecond })
+	got := b.raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+	if !strings.Contains(got, "408") {
+		t.Errorf("got %q, want 408", got)
+	}
+	if got := b.publish(`{"subject":"orders.1"}`).field("index"); got != "1" {
+		t.Errorf("next index is %s, want 1: nothing of a slow body is stored", got)
+	}
+}
+
+func TestSlowHeadersAreGivenUp(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.HeadTimeout = 20 * time.Millisecond })
+	if got := b.raw("POST / HTTP/1.1\r\nHost: x\r\nX-Slow: "); got != "" && !strings.Contains(got, " 408 ") {
+		t.Errorf("got %q, want the connection closed", got)
+	}
+}
+
+func TestAReaderThatDoesNotReadIsLetGoAndHoldsNobodyUp(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.WriteTimeout = 50 * time.Millisecond })
+	stuck, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stuck.Close()
+	stuck.(*net.TCPConn).SetReadBuffer(4 << 10)
+	io.WriteString(stuck, "GET /?subject=orders.*&start=oldest HTTP/1.1\r\nHost: x\r\n\r\n")
+	good := b.open("subject=orders.*&start=oldest")
+	big := strings.Repeat("x", 500_000)
+	for range 40 { // more than the kernel's buffers hold
+		b.publish(`{"subject":"orders.1","payload":"` + big + `"}`)
+		good.next("msg")
+	}
+	for deadline := time.Now().Add(patience); ; {
+		metrics := b.do("GET", "/metrics", "").body
+		if strings.Contains(metrics, "bus_slow_evictions_total 1") && strings.Contains(metrics, `bus_streams{namespace="orders"} 1`) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the reader that does not read is still there, want it let go and counted")
+		}
+	}
+}
