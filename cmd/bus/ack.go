@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+
+	"example.com/bus/client"
+	"github.com/urfave/cli/v2"
+)
+
+func ackCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "ack",
+		Usage: "acknowledge events of a consumer",
+		Description: `For events that bus get --ack manual, or any other stream, has received. The
+consumer's id is on its stderr, and in the stream's hello.
+
+   bus ack --consumer-id c_xxx --event-id e_yyy
+   bus ack --consumer-id c_xxx --event-id e_yyy --data '"done"'   (a reply)
+   bus ack --consumer-id c_xxx --event-id e_yyy --verdict nak --delay 30s`,
+		Flags: []cli.Flag{
+			hostFlag(),
+			&cli.StringFlag{Name: "consumer-id", Usage: "id of the consumer; required"},
+			&cli.StringSliceFlag{Name: "event-id", Usage: "id of the event; repeatable; required"},
+			&cli.BoolFlag{Name: "up-to", Usage: "all events of the namespace up to this one"},
+			&cli.StringFlag{Name: "verdict", Usage: "ack, nak (not now), term (never again) or wip (still at work)", DefaultText: "ack"},
+			&cli.DurationFlag{Name: "delay", Usage: "with --verdict nak: not before this time"},
+			&cli.StringFlag{Name: "data", Usage: "the reply to a request: JSON, or else text; - reads stdin"},
+		},
+		Action: ack,
+	}
+}
+
+func ack(c *cli.Context) error {
+	consumer, events := c.String("consumer-id"), c.StringSlice("event-id")
+	if consumer == "" || len(events) == 0 {
+		return usageError("--consumer-id and --event-id are both needed, as in bus ack --consumer-id c_xxx --event-id e_yyy")
+	}
+	options, err := verdictOptions(c)
+	if err != nil {
+		return err
+	}
+	if len(events) > 1 && (c.Bool("up-to") || c.IsSet("data")) {
+		return usageError("--up-to and --data go with one --event-id, found %d", len(events))
+	}
+	server := newClient(c)
+	for i, id := range events {
+		if err := server.Ack(c.Context, consumer, id, options...); err != nil {
+			if i > 0 {
+				err = fmt.Errorf("%w (the %d before it are acknowledged)", err, i)
+			}
+			return serverError(c, err)
+		}
+	}
+	return nil
+}
+
+func verdictOptions(c *cli.Context) ([]client.AckOption, error) {
+	options := []client.AckOption{client.WithTimeout(putTimeout)}
+	if c.Bool("up-to") {
+		options = append(options, client.WithUpTo())
+	}
+	switch v := c.String("verdict"); v {
+	case "", "ack":
+	case "nak", "term", "wip":
+		options = append(options, client.WithVerdict(client.Verdict(v)))
+	default:
+		return nil, usageError("--verdict is %q, wanted ack, nak, term or wip", v)
+	}
+	if c.IsSet("delay") {
+		options = append(options, client.WithDelay(c.Duration("delay")))
+	}
+	if c.IsSet("data") {
+		data, err := dataFlag(c)
+		if err != nil {
+			return nil, err
+		}
+		payload, err := jsonPayload(data)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, client.WithData(payload))
+	}
+	return options, nil
+}

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/disk"
+)
+
+// serverConfig is all that can be said to bus server. The zero value of a
+// number stands for the library's default, which the usage names.
+type serverConfig struct {
+	Addr       string `env:"ADDR" envDefault:":2021" flag:"addr" usage:"address to listen on; 127.0.0.1:2021 keeps it on this machine"`
+	Path       string `env:"PATH" envDefault:"./data" flag:"path" usage:"directory of the logs, made when absent"`
+	Namespaces names  `env:"NAMESPACES" flag:"namespaces" usage:"first segments of subjects to take, as in orders,app; required"`
+
+	Secret secrets
+
+	Sync           durability `env:"SYNC" envDefault:"always" flag:"sync" usage:"what an answer to a publish means: always (on stable storage), interval=100ms or os"`
+	BlockSize      byteSize   `env:"BLOCK_SIZE" envDefault:"4096" flag:"block-size" usage:"bytes that are checksummed or sealed as one"`
+	MaxEvent       byteSize   `env:"MAX_EVENT" envDefault:"1MiB" flag:"max-event" usage:"bytes of one event"`
+	MaxBatch       byteSize   `env:"MAX_BATCH" envDefault:"8MiB" flag:"max-batch" usage:"bytes of one batch"`
+	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
+	DedupWindow    span       `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
+	DedupKeys      count      `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
+	Heartbeat      span       `env:"HEARTBEAT" envDefault:"15s" flag:"heartbeat" usage:"time between pings on a stream"`
+	WriteTimeout   span       `env:"WRITE_TIMEOUT" envDefault:"30s" flag:"write-timeout" usage:"time for one write to a peer, after which it is let go"`
+	BodyTimeout    span       `env:"BODY_TIMEOUT" envDefault:"30s" flag:"body-timeout" usage:"time for a request's body to arrive"`
+	HeaderTimeout  span       `env:"HEADER_TIMEOUT" envDefault:"5s" flag:"header-timeout" usage:"time for a request's headers to arrive"`
+	StreamMaxAge   span       `env:"STREAM_MAX_AGE" envDefault:"0s" flag:"stream-max-age" usage:"age at which a stream is ended for a reconnect; 0: never"`
+	Shutdown       span       `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
+	Origins        names      `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
+
+	LogLevel  logLevel  `env:"LOG_LEVEL" envDefault:"INFO" flag:"log-level" usage:"DEBUG, INFO, WARN or ERROR"`
+	LogFormat logFormat `env:"LOG_FORMAT" envDefault:"auto" flag:"log-format" usage:"text, json, or auto: text on a terminal"`
+}
+
+// check refuses what is wrong only in sum, before anything is opened.
+func (s *serverConfig) check() error {
+	if len(s.Namespaces) == 0 {
+		return usageError("no namespace is declared; name at least one, as in --namespaces orders,app (or BUS_NAMESPACES=orders,app)")
+	}
+	for _, name := range s.Namespaces {
+		if err := bus.CheckNamespace(name); err != nil {
+			return usageError("--namespaces ($BUS_NAMESPACES): %w", err)
+		}
+	}
+	return nil
+}
+
+// knownVariables are those of all commands.
+func knownVariables() []string {
+	known := []string{"BUS_HOST", "BUS_DUP_SIZE", "BUS_DUP_TTL"}
+	for _, s := range settingsOf(reflect.TypeFor[serverConfig](), "") {
+		known = append(known, s.variable)
+	}
+	for _, place := range []string{"from", "to"} {
+		for _, s := range settingsOf(reflect.TypeFor[secrets](), place) {
+			known = append(known, s.variable)
+		}
+	}
+	return known
+}
+
+// names is a list of short words. Flags may be repeated, and each flag and the
+// variable may hold several with commas between them.
+type names []string
+
+func (n *names) UnmarshalText(text []byte) error {
+	for _, name := range strings.FieldsFunc(string(text), func(r rune) bool { return r == ',' || r == '\n' }) {
+		if name = strings.TrimSpace(name); name != "" && !slices.Contains(*n, name) {
+			*n = append(*n, name)
+		}
+	}
+	return nil
+}
+
+// durability is what disk.ParseDurability reads.
+type durability struct{ disk.Durability }
+
+func (d *durability) UnmarshalText(text []byte) (err error) {
+	d.Durability, err = disk.ParseDurability(string(text))
+	return err
+}
+
+// span is a length of time that is not negative.
+type span time.Duration
+
+func (s *span) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("is %q, wanted a length of time such as 500ms, 5s or 2m", text)
+	}
+	*s = span(d)
+	return nil
+}
+
+// count is a number that is not negative.
+type count int
+
+func (n *count) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseUint(string(text), 10, 31)
+	if err != nil {
+		return fmt.Errorf("is %q, wanted a number from 0 to %d", text, math.MaxInt32)
+	}
+	*n = count(v)
+	return nil
+}
+
+// byteSize is a number of bytes, also written 64KiB, 1MiB or 8MB.
+type byteSize int
+
+func (b *byteSize) UnmarshalText(text []byte) error {
+	digits, scale := string(text), 1
+	for _, unit := range []struct {
+		name  string
+		scale int
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}} {
+		if rest, ok := strings.CutSuffix(digits, unit.name); ok {
+			digits, scale = strings.TrimSpace(rest), unit.scale
+			break
+		}
+	}
+	v, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || v == 0 || v > math.MaxInt32/uint64(scale) {
+		return fmt.Errorf("is %q, wanted a size such as 4096, 64KiB or 1MiB", text)
+	}
+	*b = byteSize(int(v) * scale)
+	return nil
+}
+
+// logLevel is one of slog's four.
+type logLevel slog.Level
+
+func (l *logLevel) UnmarshalText(text []byte) error {
+	var level slog.Level
+	if err := level.UnmarshalText(text); err != nil {
+		return fmt.Errorf("is %q, wanted DEBUG, INFO, WARN or ERROR", text)
+	}
+	*l = logLevel(level)
+	return nil
+}
+
+// logFormat is auto, text or json.
+type logFormat string
+
+func (f *logFormat) UnmarshalText(text []byte) error {
+	*f = logFormat(text)
+	if *f != "auto" && *f != "text" && *f != "json" {
+		return fmt.Errorf("is %q, wanted auto, text or json", text)
+	}
+	return nil
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/crypto"
+	"example.com/bus/server/disk"
+	"github.com/urfave/cli/v2"
+)
+
+func debugCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "debug",
+		Usage: "show what is in a directory of logs",
+		Description: `Shows each namespace: files, indexes, times, key, problems. It only reads,
+and may run beside a server. With --namespace it prints events.
+
+   bus debug --path ./data
+   bus debug --path ./data --namespace orders --from 100 --limit 3`,
+		Flags: append([]cli.Flag{
+			placeFlag(),
+			&cli.BoolFlag{Name: "json", Usage: "print JSON, a namespace a line"},
+			&cli.StringFlag{Name: "namespace", Usage: "print events of this namespace"},
+			&cli.Uint64Flag{Name: "from", Value: 1, Usage: "index of the first event to print"},
+			&cli.IntFlag{Name: "limit", Value: 20, Usage: "events to print"},
+		}, flagsFor[secrets]("")...),
+		Action: debugLogs,
+	}
+}
+
+// inspected is what debug says of a namespace.
+type inspected struct {
+	bus.NamespaceInfo
+	Files []logFile `json:"files"`
+}
+
+type logFile struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+func debugLogs(c *cli.Context) error {
+	dir, ring, err := directoryAndKeys(c)
+	if err != nil {
+		return err
+	}
+	if name := c.String("namespace"); name != "" {
+		return debugEvents(c, dir, name, ring)
+	}
+	found, err := namespacesIn(dir, nil)
+	if err != nil {
+		return err
+	}
+	for _, name := range found {
+		info, err := inspect(dir, name, ring)
+		if err != nil {
+			return err
+		}
+		if err := printInspected(c.App.Writer, info, c.Bool("json")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// directoryAndKeys is placeAndKeys for commands that look at files.
+func directoryAndKeys(c *cli.Context) (string, *crypto.Keyring, error) {
+	place, ring, err := placeAndKeys(c)
+	if err == nil && isURL(place) {
+		err = usageError("--path is the URL %s, wanted a directory; bus %s looks at files", place, c.Command.Name)
+	}
+	if err == nil {
+		err = checkDirectory(place)
+	}
+	return place, ring, err
+}
+
+// namespacesIn returns the asked ones, or all that are there.
+func namespacesIn(dir string, asked []string) ([]string, error) {
+	found, err := disk.Discover(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range asked {
+		if !slices.Contains(found, name) {
+			return nil, usageError("%s holds no log of namespace %q; there is %s", dir, name, strings.Join(found, ", "))
+		}
+	}
+	if len(asked) > 0 {
+		return asked, nil
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s holds no logs; is it the data directory?", dir)
+	}
+	return found, nil
+}
+
+// inspect opens one namespace by itself, so that one that cannot be opened
+// does not hide the others: why it cannot is its problem.
+func inspect(dir, name string, ring *crypto.Keyring) (inspected, error) {
+	files, err := filesOf(dir, name)
+	if err != nil {
+		return inspected{}, err
+	}
+	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
+	if err != nil {
+		return inspected{bus.NamespaceInfo{Name: name, Problem: err.Error(), Sealed: errors.Is(err, disk.ErrSealed)}, files}, nil
+	}
+	return inspected{engine.Inspect(name), files}, engine.Close()
+}
+
+// filesOf lists what belongs to a namespace, by the part before the first dot.
+func filesOf(dir, namespace string) ([]logFile, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var files []logFile
+	for _, entry := range entries {
+		if name, _, _ := strings.Cut(entry.Name(), "."); name != namespace || !entry.Type().IsRegular() {
+			continue
+		}
+		if info, err := entry.Info(); err == nil {
+			files = append(files, logFile{entry.Name(), info.Size()})
+		}
+	}
+	return files, nil
+}
+
+func printInspected(w io.Writer, info inspected, asJSON bool) error {
+	if asJSON {
+		line, err := json.Marshal(info)
+		if err != nil {
+			return err
+		}
+		return writeOut(w, append(line, '\n'))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n", info.Name)
+	for _, f := range info.Files {
+		fmt.Fprintf(&b, "  file         %s, %d bytes\n", oneLine(f.Name), f.Bytes)
+	}
+	if info.Incarnation != "" {
+		sealed := "no"
+		if info.Sealed {
+			sealed = "with key " + info.KeyID
+		}
+		fmt.Fprintf(&b, "  events       %d, indexes %d to %d\n", info.Events, info.First, info.Last)
+		fmt.Fprintf(&b, "  committed    %s to %s\n", stamp(info.FirstAt), stamp(info.LastAt))
+		fmt.Fprintf(&b, "  sealed       %s\n  ids begin    %s\n", sealed, info.Incarnation)
+	}
+	if info.Problem != "" {
+		fmt.Fprintf(&b, "  problem      %s\n", oneLine(info.Problem))
+	}
+	return writeOut(w, []byte(b.String()))
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
+	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
+	if err != nil {
+		return err
+	}
+	defer engine.Close() // it was only read
+	reader := engine.Reader(name, max(c.Uint64("from"), 1))
+	defer reader.Close()
+	for left := c.Int("limit"); left > 0; {
+		events, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		var out []byte
+		for i := range events[:min(left, len(events))] {
+			out = append(events[i].AppendJSON(out), '\n')
+		}
+		left -= len(events)
+		if err := writeOut(c.App.Writer, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"unicode/utf8"
+
+	"example.com/bus"
+	"example.com/bus/client"
+	"github.com/urfave/cli/v2"
+)
+
+func getCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "get",
+		Usage: "read events, one a line",
+		Description: `Reads on until it is interrupted, which is no failure, or until a bound:
+--limit, --wait or --until newest. A lost connection is taken up again where it
+broke. Gaps are told on stderr.
+
+   bus get --subject "orders.>" --start oldest --until newest
+   bus get --subject orders.eu.created --ack manual --redelivery 10s
+
+--ack auto acknowledges what has been printed; manual leaves it to bus ack, with
+the consumer's id from stderr; none is for reading only.`,
+		Flags: []cli.Flag{
+			hostFlag(),
+			&cli.StringSliceFlag{Name: "subject", Usage: "what to read: * stands for one segment, > at the end for one or more; repeatable; required"},
+			&cli.StringFlag{Name: "start", Usage: "newest, oldest, an event's id (right after it), an index (#42), a time (RFC 3339) or an age (15m, 7d)", DefaultText: "newest"},
+			&cli.StringFlag{Name: "ack", Value: "auto", Usage: "auto, manual or none"},
+			&cli.DurationFlag{Name: "redelivery", Usage: "time after which an event that is not acknowledged comes again", DefaultText: "5s"},
+			&cli.IntFlag{Name: "redelivery-count", Value: 3, Usage: "deliveries of an event in all; 0: without end"},
+			&cli.IntFlag{Name: "inflight", Usage: "events that may be unacknowledged at once; 1 keeps strict order", DefaultText: "64"},
+			&cli.IntFlag{Name: "limit", Usage: "end after `N` events"},
+			&cli.DurationFlag{Name: "wait", Usage: "end after this time without an event"},
+			&cli.StringFlag{Name: "until", Usage: "newest: end at what is the newest event now"},
+			&cli.BoolFlag{Name: "payload", Usage: "print payloads only"},
+		},
+		Action: get,
+	}
+}
+
+func get(c *cli.Context) error {
+	options, err := getOptions(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	p := &printer{out: bufio.NewWriterSize(c.App.Writer, 64<<10), talk: c.App.ErrWriter, payloads: c.Bool("payload"), terminal: isTerminal(c.App.Writer)}
+	p.tell = c.String("ack") == "manual"
+	if c.String("ack") == "auto" {
+		p.acks = newAcker(ctx)
+		defer p.acks.stop()
+	}
+	for event, err := range newClient(c).Get(ctx, options...) {
+		if err := p.handle(event, err); err != nil {
+			return serverError(c, err)
+		}
+		if n := c.Int("limit"); n > 0 && p.printed == n {
+			break // after the last acknowledgement: leaving ends the consumer
+		}
+	}
+	return nil
+}
+
+func getOptions(c *cli.Context) ([]client.GetOption, error) {
+	var options []client.GetOption
+	for _, s := range c.StringSlice("subject") {
+		options = append(options, client.WithSubject(s))
+	}
+	if len(options) == 0 {
+		return nil, usageError(`--subject is missing, as in --subject "orders.>"`)
+	}
+	if s := c.String("start"); s != "" {
+		options = append(options, client.WithStartFrom(s))
+	}
+	bounds, err := boundOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	acks, err := ackOptions(c)
+	return append(append(options, bounds...), acks...), err
+}
+
+// boundOptions leave the limit to get, which has to acknowledge the last event
+// before the stream ends.
+func boundOptions(c *cli.Context) ([]client.GetOption, error) {
+	var options []client.GetOption
+	if c.Int("limit") < 0 || c.IsSet("limit") && c.Int("limit") == 0 {
+		return nil, usageError("--limit is %d, wanted at least 1", c.Int("limit"))
+	}
+	if c.IsSet("limit") && c.String("ack") == "none" {
+		options = append(options, client.WithLimit(c.Int("limit")))
+	}
+	if c.IsSet("wait") {
+		options = append(options, client.WithWait(c.Duration("wait")))
+	}
+	if c.IsSet("until") {
+		if c.String("until") != "newest" {
+			return nil, usageError("--until is %q, wanted newest", c.String("until"))
+		}
+		options = append(options, client.WithUntilNewest())
+	}
+	return options, nil
+}
+
+func ackOptions(c *cli.Context) ([]client.GetOption, error) {
+	switch ack := c.String("ack"); ack {
+	case "none":
+		for _, name := range []string{"redelivery", "redelivery-count", "inflight"} {
+			if c.IsSet(name) {
+				return nil, usageError("--%s does not go with --ack none; leave one of them out", name)
+			}
+		}
+		return nil, nil
+	case "auto", "manual":
+	default:
+		return nil, usageError("--ack is %q, wanted auto, manual or none", ack)
+	}
+	options := []client.GetOption{client.WithAckStrategy(client.AckManual)}
+	if c.Duration("redelivery") < 0 || c.Int("redelivery-count") < 0 || c.Int("inflight") < 0 {
+		return nil, usageError("--redelivery, --redelivery-count and --inflight must not be negative")
+	}
+	if d := c.Duration("redelivery"); d > 0 || c.IsSet("redelivery-count") {
+		if d == 0 {
+			d = defaultRedelivery // the predecessor's clients say 0s for it, too
+		}
+		options = append(options, client.WithDelivery(d, c.Int("redelivery-count")))
+	}
+	if n := c.Int("inflight"); n > 0 {
+		options = append(options, client.WithInflight(n))
+	}
+	return options, nil
+}
+
+// printer writes events to stdout and everything else to stderr.
+type printer struct {
+	out      *bufio.Writer
+	talk     io.Writer
+	payloads bool
+	terminal bool
+	tell     bool   // say the consumer's id, for bus ack
+	told     string // the one that was said
+	acks     *acker // nil: none
+	printed  int
+}
+
+func (p *printer) handle(event *client.Event, err error) error {
+	if err != nil {
+		return p.problem(err)
+	}
+	if p.tell && event.ConsumerId != p.told {
+		p.told = event.ConsumerId
+		fmt.Fprintf(p.talk, "consumer %s\n", oneLine(p.told))
+	}
+	if err := p.print(event); err != nil {
+		return err
+	}
+	// Flushed event by event: what is acknowledged has left this process.
+	if err := p.out.Flush(); err != nil {
+		return stdoutError{err}
+	}
+	p.printed++
+	if p.acks != nil {
+		p.acks.printed(event)
+	}
+	return nil
+}
+
+// problem tells a gap and goes on. What ends the loop is the caller's error.
+func (p *printer) problem(err error) error {
+	if gap, ok := errors.AsType[*client.GapError](err); ok {
+		fmt.Fprintln(p.talk, "bus:", oneLine(gap.Error()))
+		return nil
+	}
+	return err
+}
+
+func (p *printer) print(event *client.Event) error {
+	if p.payloads {
+		return p.payload(event)
+	}
+	line, err := event.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	return writeOut(p.out, append(line, '\n'))
+}
+
+func (p *printer) payload(event *client.Event) error {
+	if event.ContentType != "" && p.terminal && !printable(event.Payload) {
+		return writeOut(p.out, append(strconv.AppendQuoteToASCII(nil, string(event.Payload)), '\n'))
+	}
+	return printPayload(p.out, event.Payload, event.ContentType)
+}
+
+// printPayload writes JSON as a line, and bytes of another type as they are.
+func printPayload(w io.Writer, payload json.RawMessage, contentType string) error {
+	if contentType == "" {
+		if len(payload) == 0 {
+			payload = json.RawMessage("null")
+		}
+		payload = append(payload[:len(payload):len(payload)], '\n')
+	}
+	return writeOut(w, payload)
+}
+
+func printable(data []byte) bool {
+	return utf8.Valid(data) && oneLine(string(data)) == string(data)
+}
+
+// eventNamespace is "" for an inbox event, which has no place in a log.
+func eventNamespace(e *client.Event) string {
+	if e.Index == 0 {
+		return ""
+	}
+	return bus.Namespace(e.Subject)
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"net"
+	"net/http"
+	"syscall"
+
+	"example.com/bus"
+	"example.com/bus/client"
+	"github.com/urfave/cli/v2"
+)
+
+const defaultHost = "http://localhost:2021"
+
+func hostFlag() cli.Flag {
+	return &cli.StringFlag{Name: "host", Usage: "`URL` of the server [$BUS_HOST]", DefaultText: defaultHost}
+}
+
+func hostOf(c *cli.Context) string {
+	return cmp.Or(c.String("host"), environment()["BUS_HOST"], defaultHost)
+}
+
+func newClient(c *cli.Context) *client.Client { return client.NewClient(hostOf(c)) }
+
+// serverError says what to do about what a server answered, or about none.
+func serverError(c *cli.Context, err error) error { return hostError(err, hostOf(c)) }
+
+func hostError(err error, host string) error {
+	e, refused := bus.AsError(err)
+	switch {
+	case !refused:
+		return unreachable(err, host)
+	case e.Status == 0: // found wrong before anything was sent
+		return err
+	case errors.Is(err, bus.ErrInvalidParameter), errors.Is(err, bus.ErrInvalidSubject), errors.Is(err, bus.ErrInvalidEvent), errors.Is(err, bus.ErrInvalidID):
+		return &exitError{exitUsage, err}
+	case e.Status == http.StatusServiceUnavailable, e.Status == http.StatusInsufficientStorage:
+		return hint(err, "try again later")
+	case e.Status >= 500:
+		return hint(err, "see the server's log")
+	}
+	return err
+}
+
+// unreachable says what to do when no server answers at all.
+func unreachable(err error, host string) error {
+	_, lookup := errors.AsType[*net.DNSError](err)
+	if lookup || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) {
+		return hint(err, "is a server running there? start one with bus server, or name it with --host (now %s)", host)
+	}
+	return err
+}

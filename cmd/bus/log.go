@@ -1,0 +1,25 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"golang.org/x/term"
+)
+
+// newLogger writes for people on a terminal and for machines elsewhere.
+func newLogger(w io.Writer, level logLevel, format logFormat) *slog.Logger {
+	terminal := isTerminal(w)
+	if format == "json" || format == "auto" && !terminal {
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.Level(level)}))
+	}
+	return slog.New(tint.NewHandler(w, &tint.Options{Level: slog.Level(level), TimeFormat: time.TimeOnly, NoColor: !terminal}))
+}
+
+func isTerminal(v any) bool {
+	f, ok := v.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

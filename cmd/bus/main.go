@@ -1,0 +1,148 @@
+// Command bus is the event bus and everything around it: the server, and the
+// verbs that publish, read, acknowledge, keep, move and check events.
+//
+// Data goes to stdout, talk to stderr. A file a command; each reads its flags,
+// calls the library that does the work, and prints.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	// Without this a reader that goes away (bus get | head -1) kills the process
+	// with a signal; with it the write fails, and the command ends in order.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is main with everything handed in. It returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := interruptible(context.Background(), stderr)
+	defer stop()
+	app := newApp()
+	app.Reader, app.Writer, app.ErrWriter = stdin, stdout, stderr
+	return report(stderr, app.RunContext(ctx, args))
+}
+
+// interruptible ends the context at the first interrupt or termination signal,
+// and the process at the second. The second is not left to the system: process
+// 1 of a container would not die of it.
+func interruptible(parent context.Context, stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for range 2 {
+			select {
+			case <-signals:
+			case <-done:
+				return
+			}
+			if ctx.Err() != nil {
+				fmt.Fprintln(stderr, "bus: stopped at once by a second signal")
+				os.Exit(exitFailed)
+			}
+			cancel()
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+const description = `An event bus that needs nothing but HTTP: POST publishes, GET streams
+Server-Sent Events, PUT acknowledges. Start one with
+
+   bus server --namespaces orders
+
+and in two other terminals
+
+   bus get --subject "orders.>"
+   bus put --subject orders.created --data '{"hello":"world"}'
+
+Every flag of the server has a variable, shown with it; the flag wins.
+Data goes to stdout, everything else to stderr.
+
+` + exitCodes
+
+func newApp() *cli.App {
+	return &cli.App{
+		Name:            "bus",
+		Usage:           "a persistent event bus over HTTP",
+		UsageText:       "bus command [flags]      bus help command",
+		Description:     description,
+		Version:         buildVersion().Version,
+		HideHelpCommand: false,
+		// A secret, an id or a JSON text may hold a comma.
+		DisableSliceFlagSeparator: true,
+		Commands:                  commands(),
+		Action:                    noCommand,
+		OnUsageError:              onUsageError,
+		ExitErrHandler:            func(*cli.Context, error) {}, // run reports, once
+	}
+}
+
+func commands() []*cli.Command {
+	all := []*cli.Command{
+		serverCommand(),
+		putCommand(),
+		getCommand(),
+		ackCommand(),
+		dumpCommand(),
+		restoreCommand(),
+		copyCommand(),
+		debugCommand(),
+		verifyCommand(),
+		keygenCommand(),
+		healthCommand(),
+		versionCommand(),
+	}
+	for _, c := range all {
+		c.HideHelpCommand = true
+		c.OnUsageError = onUsageError
+		c.Action = withoutArguments(c.Action)
+	}
+	return all
+}
+
+// withoutArguments refuses what stands beside the flags. Parsing stops there,
+// so that a flag after it would otherwise be dropped in silence.
+func withoutArguments(action cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.Args().Present() {
+			return usageError("%q stands alone, wanted only flags; see bus %s --help", c.Args().First(), c.Command.Name)
+		}
+		return action(c)
+	}
+}
+
+// noCommand answers bus without a command, or with one that does not exist.
+func noCommand(c *cli.Context) error {
+	name := c.Args().First()
+	if name == "" {
+		return usageError("a command is missing, as in bus server; see bus --help")
+	}
+	if near := nearest(name, commandNames(c.App.Commands), 2); near != "" {
+		return usageError("there is no command %q; did you mean %q? see bus --help", name, near)
+	}
+	return usageError("there is no command %q; see bus --help", name)
+}
+
+func commandNames(commands []*cli.Command) []string {
+	var names []string
+	for _, c := range commands {
+		names = append(names, c.Name)
+	}
+	return names
+}

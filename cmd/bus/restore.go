@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+
+	"example.com/bus"
+	"github.com/urfave/cli/v2"
+)
+
+func restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "restore",
+		Usage: "write a dump into a directory or a server",
+		Description: `Checks the whole dump before the first write, then writes what is not there:
+an event whose id is there is skipped, so that it can be run again. Ids, times,
+keys and trace ids are kept; indexes are given anew.
+
+   bus restore --path ./data --input events.json
+   gunzip < orders.json.gz | bus restore --host http://localhost:2021 --input -
+
+Exit code 3: the dump is cut off or damaged; nothing was written.`,
+		Flags: append([]cli.Flag{
+			placeFlag(), hostFlag(),
+			&cli.StringFlag{Name: "input", Usage: "`FILE` of bus dump; - reads stdin; required"},
+		}, flagsFor[secrets]("")...),
+		Action: restore,
+	}
+}
+
+func restore(c *cli.Context) error {
+	place, ring, err := placeAndKeys(c)
+	if err != nil {
+		return err
+	}
+	f, err := openDump(c)
+	if err != nil {
+		return err
+	}
+	defer f.Close() // it was only read
+	header, err := checkDump(c.Context, f)
+	if err != nil {
+		return stopped(c.Context, err)
+	}
+	if len(header.Namespaces) == 0 {
+		fmt.Fprintln(c.App.ErrWriter, "restored 0 events, skipped 0: the dump has no namespaces")
+		return nil
+	}
+	to, err := openSink(c.Context, place, header.Namespaces, ring, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	t := &transfer{sink: to, progress: newProgress(c.App.ErrWriter, "restored")}
+	err = restoreDump(c.Context, f, header, t)
+	t.progress.clear()
+	if err = errors.Join(stopped(c.Context, err), to.close()); err != nil {
+		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
+	}
+	fmt.Fprintf(c.App.ErrWriter, "restored %d events, skipped %d that were there\n", t.stored, t.skipped)
+	return nil
+}
+
+// openDump returns the file to read twice. What comes through a pipe is put
+// into a file of our own first.
+func openDump(c *cli.Context) (*os.File, error) {
+	path := c.String("input")
+	switch path {
+	case "":
+		return nil, usageError("--input is missing, as in --input events.json, or - for stdin")
+	case "-":
+		return spool(c.App.Reader)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, hint(err, "name a file of bus dump with --input")
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(usageError("--input %s is no regular file; feed a pipe with --input -", path), err, f.Close())
+	}
+	return f, nil
+}
+
+// spool copies to a temporary file that has no name any more when it returns,
+// so that it goes away with the process, however it ends.
+func spool(r io.Reader) (*os.File, error) {
+	f, err := os.CreateTemp("", "bus-restore-*") // mode 0600: it holds everything in the clear
+	if err != nil {
+		return nil, hint(err, "set TMPDIR to a directory with room for the dump")
+	}
+	err = os.Remove(f.Name())
+	if err == nil {
+		_, err = io.Copy(f, r)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, hint(errors.Join(err, f.Close()), "nothing was written; is there room in TMPDIR?")
+	}
+	return f, nil
+}
+
+// checkDump reads all of a dump and goes back to its beginning.
+func checkDump(ctx context.Context, f *os.File) (dumpHeader, error) {
+	d, err := newDumpReader(f)
+	if err != nil {
+		return dumpHeader{}, err
+	}
+	for ctx.Err() == nil {
+		if _, err = d.event(); err != nil {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		return dumpHeader{}, context.Cause(ctx)
+	}
+	if !errors.Is(err, io.EOF) {
+		return dumpHeader{}, hint(err, "nothing was written")
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return d.header, err
+}
+
+// restoreDump writes a dump that has been checked. The file is checked again
+// on the way, because it may have changed since.
+func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer) error {
+	d, err := newDumpReader(f)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(d.header.Namespaces, header.Namespaces) {
+		return errors.New("the dump was changed while it was read; keep it still and run it again")
+	}
+	for {
+		e, err := d.event()
+		if errors.Is(err, io.EOF) {
+			err := t.flush(ctx)
+			return atDumpLine(d, t, err)
+		}
+		if err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := t.add(ctx, []bus.Event{e}); err != nil {
+			d.line-- // the event at hand is not in what failed
+			return atDumpLine(d, t, err)
+		}
+	}
+}
+
+// atDumpLine says which lines an error of writing is about.
+func atDumpLine(d *dumpReader, t *transfer, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	last := d.line
+	if t.namespace != "" && d.found.Events == t.stored+t.skipped+uint64(len(t.pending)) {
+		last-- // the last line of the dump is no event
+	}
+	first := last - len(t.pending) + 1
+	if e, ok := bus.AsError(err); ok && e.Line > 0 {
+		return fmt.Errorf("stopped at line %d: %w", first+e.Line-1, err)
+	}
+	return fmt.Errorf("stopped in lines %d to %d: %w", first, last, err)
+}

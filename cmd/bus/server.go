@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"example.com/bus/crypto"
+	"example.com/bus/server"
+	"example.com/bus/server/disk"
+	"github.com/urfave/cli/v2"
+)
+
+func serverCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "server",
+		Usage: "serve events over HTTP",
+		Description: `Serves the logs of a directory until it is interrupted or terminated; then
+it finishes what it has begun and exits with 0. A second signal ends it at
+once, which loses nothing that was answered.
+
+   bus server --addr :2021 --path ./data --namespaces app,orders
+
+There is no authentication: listen on 127.0.0.1, or behind a proxy or firewall
+that says who may come in.`,
+		Flags:  flagsFor[serverConfig](""),
+		Action: serve,
+	}
+}
+
+func serve(c *cli.Context) error {
+	cfg, err := settings[serverConfig](c, "")
+	if err != nil {
+		return err
+	}
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	log := newLogger(c.App.ErrWriter, cfg.LogLevel, cfg.LogFormat)
+	for _, text := range misspelt(knownVariables()) {
+		log.Warn(text)
+	}
+	ring, err := cfg.Secret.keyring("", func(text string) { log.Warn(text) })
+	if err != nil {
+		return err
+	}
+	engine, err := openEngine(cfg.Path, diskOptions(&cfg, log), ring)
+	if err != nil {
+		return err
+	}
+	err = serveEngine(c.Context, &cfg, engine, log, ring != nil)
+	// The server first, the engine last: what was taken is stored, then the
+	// directory is given back.
+	return errors.Join(err, engine.Close())
+}
+
+func diskOptions(cfg *serverConfig, log *slog.Logger) disk.Options {
+	return disk.Options{
+		Namespaces: cfg.Namespaces,
+		Durability: cfg.Sync.Durability,
+		BlockSize:  int(cfg.BlockSize),
+		MaxEvent:   int(cfg.MaxEvent),
+		Logger:     log,
+	}
+}
+
+// openEngine opens a directory with the keys there are.
+func openEngine(dir string, o disk.Options, ring *crypto.Keyring) (*disk.Engine, error) {
+	if ring != nil { // a nil pointer in the interface would not be "plain"
+		o.Sealing = ring
+	}
+	return disk.Open(dir, o)
+}
+
+func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) server.Config {
+	keys := int(cfg.DedupKeys)
+	if keys == 0 {
+		keys = -1 // the library's zero is its default
+	}
+	return server.Config{
+		Engine:         engine,
+		Logger:         log,
+		Version:        buildVersion().Version,
+		MaxEvent:       int(cfg.MaxEvent),
+		MaxBatch:       int(cfg.MaxBatch),
+		MaxBatchEvents: int(cfg.MaxBatchEvents),
+		DedupWindow:    time.Duration(cfg.DedupWindow),
+		DedupKeys:      keys,
+		Heartbeat:      time.Duration(cfg.Heartbeat),
+		WriteTimeout:   time.Duration(cfg.WriteTimeout),
+		BodyTimeout:    time.Duration(cfg.BodyTimeout),
+		HeadTimeout:    time.Duration(cfg.HeaderTimeout),
+		MaxStreamAge:   time.Duration(cfg.StreamMaxAge),
+		Origins:        cfg.Origins,
+	}
+}
+
+// serveEngine listens and answers until ctx ends.
+func serveEngine(ctx context.Context, cfg *serverConfig, engine *disk.Engine, log *slog.Logger, sealed bool) error {
+	s, err := server.New(serverOptions(cfg, engine, log))
+	if err != nil {
+		return usageError("%w; see bus server --help", err)
+	}
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", cfg.Addr)
+	if err != nil {
+		return errors.Join(hint(err, "choose another address with --addr, or stop what listens there"), s.Shutdown(context.Background()))
+	}
+	log.Info("listening", "addr", l.Addr().String(), "path", cfg.Path, "namespaces", engine.Namespaces(),
+		"durability", engine.Durability(), "sealed", sealed, "version", buildVersion().Version)
+	if beyondLoopback(l.Addr()) {
+		log.Warn("other machines can reach this address and there is no authentication: put a proxy or firewall before it, or listen with --addr 127.0.0.1:2021")
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	select {
+	case err = <-served: // it gave up by itself
+	case <-ctx.Done():
+	}
+	return errors.Join(err, stopServer(s, time.Duration(cfg.Shutdown), log))
+}
+
+// stopServer lets requests finish for a while. Those that do not are cut off:
+// what was answered is stored all the same, so that is no failure.
+func stopServer(s *server.Server, limit time.Duration, log *slog.Logger) error {
+	log.Info("stopping", "timeout", limit.String())
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	err := s.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		log.Warn("requests were cut off that did not finish in time", "timeout", limit.String())
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("stopping the server: %w", err)
+	}
+	log.Info("stopped")
+	return nil
+}
+
+func beyondLoopback(addr net.Addr) bool {
+	at, err := netip.ParseAddrPort(addr.String())
+	return err != nil || !at.Addr().Unmap().IsLoopback()
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"example.com/bus"
+	"example.com/bus/client"
+	"example.com/bus/crypto"
+	"example.com/bus/server/disk"
+)
+
+// sink is where restore and copy write: a directory, or a server.
+type sink interface {
+	// write stores the events, which are of one namespace, in their order, and
+	// leaves out those whose id is there. It returns how many it stored.
+	write(ctx context.Context, namespace string, events []bus.Event) (stored int, err error)
+	close() error
+}
+
+// openSink opens what a flag names for the namespaces that will be written.
+func openSink(ctx context.Context, place string, namespaces []string, ring *crypto.Keyring, log *slog.Logger) (sink, error) {
+	if isURL(place) {
+		if ring != nil {
+			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", place)
+		}
+		return openHostSink(ctx, place, namespaces)
+	}
+	engine, err := openEngine(place, disk.Options{Namespaces: namespaces, MaxEvent: disk.MaxMaxEvent, Logger: log}, ring)
+	if errors.Is(err, disk.ErrLocked) {
+		return nil, hint(err, "to write into a running server give its URL instead of the directory")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &dirSink{engine}, nil
+}
+
+// dirSink writes into the logs of a directory, which it holds the lock of.
+type dirSink struct{ engine *disk.Engine }
+
+func (s *dirSink) close() error { return s.engine.Close() }
+
+func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
+	fresh := make([]bus.Event, 0, len(events))
+	seen := make(map[string]bool, len(events)) // an id may stand twice in one batch
+	for i := range events {
+		e := &events[i]
+		known, err := s.has(ctx, namespace, e)
+		if err != nil {
+			return 0, err
+		}
+		if !known && !seen[e.Id] {
+			seen[e.Id] = true
+			fresh = append(fresh, *e)
+		}
+	}
+	if len(fresh) == 0 {
+		return 0, nil
+	}
+	return len(fresh), s.engine.Append(ctx, namespace, fresh)
+}
+
+// has tells whether the event is there. Another event with its id is a clash:
+// skipping it would lose this one.
+func (s *dirSink) has(ctx context.Context, namespace string, e *bus.Event) (bool, error) {
+	index, err := s.engine.Find(ctx, namespace, e.Id)
+	if errors.Is(err, bus.ErrUnknownEvent) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	reader := s.engine.Reader(namespace, index)
+	defer reader.Close()
+	found, err := reader.Next()
+	if err != nil {
+		return false, err
+	}
+	if have := &found[0]; have.Subject != e.Subject || have.ContentType != e.ContentType || !bytes.Equal(have.Payload, e.Payload) {
+		return false, fmt.Errorf("the id %s is that of another event, at index %d of %s; write into another directory", e.Id, index, namespace)
+	}
+	return true, nil
+}
+
+// hostSink writes through a server.
+type hostSink struct {
+	url    string
+	client *client.Client
+}
+
+// openHostSink makes sure that the server takes the namespaces before the
+// first write.
+func openHostSink(ctx context.Context, url string, namespaces []string) (sink, error) {
+	infos, err := namespacesOf(ctx, url)
+	if err != nil {
+		return nil, hostError(err, url)
+	}
+	declared := make(map[string]bool)
+	for _, info := range infos {
+		declared[info.Name] = true
+	}
+	for _, name := range namespaces {
+		if !declared[name] {
+			return nil, fmt.Errorf("%s does not take namespace %s; start it with --namespaces that include it", url, name)
+		}
+	}
+	return &hostSink{url, client.NewClient(url)}, nil
+}
+
+func (s *hostSink) close() error { return nil }
+
+func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
+	resp := s.client.Put(ctx, client.WithBatch(events...), client.WithTimeout(putTimeout))
+	err := resp.Error()
+	if errors.Is(err, bus.ErrTooLarge) && len(events) > 1 {
+		return s.halves(ctx, namespace, events)
+	}
+	if err != nil {
+		return 0, hostError(err, s.url)
+	}
+	if len(resp.Receipts) != len(events) {
+		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", s.url, len(resp.Receipts), len(events))
+	}
+	stored := 0
+	for i, receipt := range resp.Receipts {
+		if receipt.Id != events[i].Id {
+			return stored, fmt.Errorf("the server took event %s for a repeat of %s, which has the same key; restore into a directory with --path instead", events[i].Id, oneLine(receipt.Id))
+		}
+		if !receipt.Duplicate {
+			stored++
+		}
+	}
+	return stored, nil
+}
+
+// halves writes a batch that is over the server's limit in two.
+func (s *hostSink) halves(ctx context.Context, namespace string, events []bus.Event) (int, error) {
+	first, err := s.write(ctx, namespace, events[:len(events)/2])
+	if err != nil {
+		return first, err
+	}
+	second, err := s.write(ctx, namespace, events[len(events)/2:])
+	return first + second, err
+}

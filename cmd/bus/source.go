@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"example.com/bus"
+	"example.com/bus/crypto"
+	"example.com/bus/server/disk"
+	"github.com/urfave/cli/v2"
+)
+
+// source is where dump and copy read: a directory, also one that a server is
+// writing to, or a server.
+type source interface {
+	// namespaces returns what is there, sorted.
+	namespaces(ctx context.Context) ([]string, error)
+	// read hands out the events of a namespace that match, in index order, up
+	// to the end that it had when read began; with follow it goes on for ever.
+	// The events may be kept. It returns ctx's error when that ends.
+	read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error
+	close() error
+}
+
+// wanted is what to read of one namespace. Without patterns it is everything.
+type wanted struct {
+	namespace string
+	patterns  []bus.Pattern
+}
+
+func (w wanted) match(subject string) bool {
+	return len(w.patterns) == 0 || slices.ContainsFunc(w.patterns, func(p bus.Pattern) bool { return p.Match(subject) })
+}
+
+// selectionFlags narrow what is dumped or copied.
+func selectionFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "namespaces", Usage: "only these; repeatable, or with commas; all when absent"},
+		&cli.StringSliceFlag{Name: "subject", Usage: "only subjects that match, as in orders.eu.>; repeatable"},
+		&cli.BoolFlag{Name: "skip-damaged", Usage: "go on behind events that cannot be read, and exit with 3 at the end"},
+	}
+}
+
+// selection returns what the flags select of what there is.
+func selection(ctx context.Context, c *cli.Context, src source) ([]wanted, error) {
+	there, err := src.namespaces(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var asked names
+	_ = asked.UnmarshalText([]byte(strings.Join(c.StringSlice("namespaces"), ","))) // takes any text
+	patterns := make(map[string][]bus.Pattern)
+	for _, text := range c.StringSlice("subject") {
+		p, err := bus.ParsePattern(text)
+		if err != nil {
+			return nil, usageError("--subject: %w", err)
+		}
+		patterns[p.Namespace()] = append(patterns[p.Namespace()], p)
+	}
+	if err := allThere(asked, patterns, there); err != nil {
+		return nil, err
+	}
+	var all []wanted
+	for _, name := range there {
+		_, matched := patterns[name]
+		if len(asked) > 0 && !slices.Contains(asked, name) || len(patterns) > 0 && !matched {
+			continue
+		}
+		all = append(all, wanted{namespace: name, patterns: patterns[name]})
+	}
+	if len(all) == 0 {
+		return nil, usageError("--namespaces and --subject select nothing; there is %s", strings.Join(there, ", "))
+	}
+	return all, nil
+}
+
+// allThere refuses a name that selects nothing: a typo must not read as an
+// empty dump.
+func allThere(asked names, patterns map[string][]bus.Pattern, there []string) error {
+	for name := range patterns {
+		asked = append(asked[:len(asked):len(asked)], name)
+	}
+	for _, name := range asked {
+		if !slices.Contains(there, name) {
+			return usageError("there is no namespace %q; there is %s", name, strings.Join(there, ", "))
+		}
+	}
+	return nil
+}
+
+func namesOf(all []wanted) []string {
+	var list []string
+	for _, w := range all {
+		list = append(list, w.namespace)
+	}
+	return list
+}
+
+// damages tells of events that cannot be read, and remembers that there were
+// some.
+type damages struct {
+	talk  io.Writer
+	skip  bool
+	found int
+}
+
+// met returns the error unless it is to be skipped.
+func (d *damages) met(err error) error {
+	if !d.skip {
+		return damageError(hint(err, "bus verify lists what is damaged; --skip-damaged goes on with what is good"))
+	}
+	d.found++
+	fmt.Fprintln(d.talk, "bus: skipped:", oneLine(err.Error()))
+	return nil
+}
+
+// verdict is the error at the end of work that has otherwise succeeded.
+func (d *damages) verdict() error {
+	if d.found == 0 {
+		return nil
+	}
+	return damageError(fmt.Errorf("events are missing: damage was skipped in %d places; see above", d.found))
+}
+
+// openSource opens what a flag names.
+func openSource(place string, ring *crypto.Keyring, d *damages) (source, error) {
+	if isURL(place) {
+		if ring != nil {
+			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", place)
+		}
+		return newHostSource(place, d), nil
+	}
+	if err := checkDirectory(place); err != nil {
+		return nil, err
+	}
+	engine, err := openEngine(place, disk.Options{ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
+	if err != nil {
+		return nil, err
+	}
+	return &dirSource{engine, d}, nil
+}
+
+func isURL(place string) bool {
+	return strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://")
+}
+
+// checkDirectory tells a name that was mistyped from an empty directory.
+func checkDirectory(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return hint(err, "name the directory of the logs, or the URL of a server")
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is a file; name the directory of the logs, or the URL of a server", path)
+	}
+	return nil
+}
+
+// dirSource reads the logs of a directory as they were when it was opened.
+type dirSource struct {
+	engine  *disk.Engine
+	damages *damages
+}
+
+func (s *dirSource) namespaces(context.Context) ([]string, error) { return s.engine.Namespaces(), nil }
+func (s *dirSource) close() error                                 { return s.engine.Close() }
+
+func (s *dirSource) read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error {
+	if follow {
+		return usageError("--follow needs the URL of a server in --from: only a server adds to a directory, and tells when it does")
+	}
+	first, _ := s.engine.Bounds(w.namespace)
+	reader := s.engine.Reader(w.namespace, first)
+	defer reader.Close()
+	for ctx.Err() == nil {
+		events, err := reader.Next()
+		damage, damaged := errors.AsType[*bus.DamageError](err)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case damaged:
+			if err := s.damages.met(err); err != nil || damage.Next == 0 {
+				return err
+			}
+			reader.Seek(damage.Next)
+			continue
+		case err != nil:
+			return err
+		}
+		if len(w.patterns) > 0 {
+			events = slices.DeleteFunc(slices.Clone(events), func(e bus.Event) bool { return !w.match(e.Subject) })
+		}
+		if err := take(events); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"example.com/bus"
+)
+
+// Limits of what is written as one commit.
+const (
+	transferEvents = 1000
+	transferBytes  = 4 << 20
+)
+
+// transfer gathers events into commits of a sink. It is for one goroutine.
+type transfer struct {
+	sink     sink
+	progress *progress
+
+	namespace string
+	pending   []bus.Event
+	size      int
+
+	stored, skipped uint64
+}
+
+// add takes events, and writes when enough have come together.
+func (t *transfer) add(ctx context.Context, events []bus.Event) error {
+	for i := range events {
+		e := &events[i]
+		namespace := bus.Namespace(e.Subject)
+		size := len(e.Payload)*4/3 + 512 // as JSON, at most
+		if namespace != t.namespace || len(t.pending) == transferEvents || t.size+size > transferBytes {
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+		}
+		t.namespace, t.size = namespace, t.size+size
+		t.pending = append(t.pending, *e)
+	}
+	return nil
+}
+
+// flush writes what is pending.
+func (t *transfer) flush(ctx context.Context) error {
+	if len(t.pending) == 0 {
+		return nil
+	}
+	stored, err := t.sink.write(ctx, t.namespace, t.pending)
+	t.stored += uint64(stored)
+	if err != nil {
+		return err
+	}
+	t.skipped += uint64(len(t.pending) - stored)
+	t.pending, t.size = t.pending[:0], 0
+	t.progress.show(t.stored + t.skipped)
+	return nil
+}
+
+// progress counts on a terminal, and says nothing elsewhere.
+type progress struct {
+	w     io.Writer
+	what  string
+	shown time.Time
+}
+
+// newProgress returns nil, which is ready to use and silent, when w is no
+// terminal.
+func newProgress(w io.Writer, what string) *progress {
+	if !isTerminal(w) {
+		return nil
+	}
+	return &progress{w: w, what: what, shown: time.Now()}
+}
+
+func (p *progress) show(n uint64) {
+	if p == nil || time.Since(p.shown) < 200*time.Millisecond {
+		return
+	}
+	p.shown = time.Now()
+	fmt.Fprintf(p.w, "\r%s %d events", p.what, n)
+}
+
+// clear makes room for the next line.
+func (p *progress) clear() {
+	if p != nil {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
