@@ -21,7 +21,7 @@ func TestPredecessorEmptyFieldsCountAsAbsent(t *testing.T) {
 	w := predecessor(t)
 	before := time.Now()
 	id, index := w.post(`{"id":"","trace_id":"req-1","subject":"app.created","created_at":"` + zeroTime + `","payload":{"a":1}}`)
-	got := w.open("app.*", "oldest", "none", "5s").next()
+	got := w.open("app.*", "oldest", "none", "0s").next()
 	if got.ID != id || got.ID == "" || got.Index != index || got.Index != 1 {
 		t.Errorf("got id %q index %d, want what the headers said: %q %d", got.ID, got.Index, id, index)
 	}
@@ -39,7 +39,7 @@ func TestPredecessorBatchIsTaken(t *testing.T) {
 	w := predecessor(t)
 	one := `{"id":"","key":"","subject":"app.created","payload":%d,"created_at":"` + zeroTime + `","index":0}`
 	w.do("POST", "/", fmt.Sprintf("["+one+","+one+"]", 1, 2))
-	stream := w.open("app.>", "oldest", "none", "5s")
+	stream := w.open("app.>", "oldest", "none", "0s")
 	for n := range 2 {
 		if got, want := string(stream.next().Payload), fmt.Sprint(n+1); got != want {
 			t.Errorf("payload: got %s, want %s", got, want)
