@@ -15,6 +15,7 @@ const chunkBytes = 256 << 10
 func (f *feed) join(c *cursor, ended bool) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	defer f.stop() // of a feed started for a stream that is being closed
 	if f.cancel == nil {
 		_, next := f.hub.src.Bounds(f.namespace)
 		if c.pos < next && !ended {
@@ -29,7 +30,6 @@ func (f *feed) join(c *cursor, ended bool) (bool, error) {
 		return true, nil
 	}
 	if c.pos < f.ring.first {
-		f.stop()
 		return false, nil
 	}
 	rest, next := f.ring.take(nil, c.pos, chunkBytes)

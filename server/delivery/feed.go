@@ -12,10 +12,6 @@ import (
 	"example.com/bus"
 )
 
-// idleSlabs is how long after the last event the slabs of a quiet feed stay. A
-// stream that has not read them by then reads the log.
-const idleSlabs = 2 * time.Second
-
 // sink is who gets the matches of patterns: a view or the cursor of one stream.
 type sink struct {
 	view    *view
@@ -97,24 +93,6 @@ func (f *feed) halt() {
 	f.hush()
 }
 
-// hush lets the frames go and stops the timer that would.
-func (f *feed) hush() {
-	f.dropSlabs()
-	if f.idle != nil {
-		f.idle.Stop()
-	}
-}
-
-// quiet is for a feed whose goroutine has ended with the hub. The frames stay:
-// streams may still take them.
-func (f *feed) quiet() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.idle != nil {
-		f.idle.Stop()
-	}
-}
-
 // loop reads the namespace and hands out what it reads. Damage is not its to
 // report: it sends everybody to read the log, where each finds the gap at its
 // own position, and they come back behind it.
@@ -133,6 +111,10 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 		if ctx.Err() != nil {
 			return
 		}
+		events = since(events, from)
+		if err == nil && len(events) == 0 {
+			continue
+		}
 		if err != nil || events[0].Index > from {
 			f.disperse(run, err)
 			return
@@ -142,6 +124,15 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 			return
 		}
 	}
+}
+
+// since cuts off what a Reader returned below the index asked for: handed out
+// again it would be a repeat.
+func since(events []bus.Event, from uint64) []bus.Event {
+	for len(events) > 0 && events[0].Index < from {
+		events = events[1:]
+	}
+	return events
 }
 
 // atEnd reports whether a Reader's error at an index only says that there is
@@ -247,17 +238,6 @@ func (f *feed) flush() {
 	f.stop()
 }
 
-// postpone starts the wait for quiet anew.
-func (f *feed) postpone() {
-	switch {
-	case f.slabs.Len() == 0:
-	case f.idle == nil:
-		f.idle = time.AfterFunc(idleSlabs, f.rest)
-	default:
-		f.idle.Reset(idleSlabs)
-	}
-}
-
 func (f *feed) rouse() {
 	for i, s := range f.wake {
 		s.notify()
@@ -288,35 +268,4 @@ func (f *feed) disperse(run uint64, err error) {
 	}
 	f.stop()
 	f.rouse()
-}
-
-// keep counts a new slab and drops the oldest ones of all views over the
-// budget. The newest stays: it is being written to.
-func (f *feed) keep(s *slab) {
-	s.elem = f.slabs.PushBack(s)
-	f.slabSum += len(s.data)
-	for f.slabSum > f.hub.viewBytes && f.slabs.Len() > 1 {
-		f.dropSlab(f.slabs.Front().Value.(*slab))
-	}
-}
-
-// dropSlab forgets the oldest slab of a view.
-func (f *feed) dropSlab(s *slab) {
-	f.slabs.Remove(s.elem)
-	f.slabSum -= len(s.data)
-	s.view.drop()
-}
-
-// rest lets go of all frames when the feed has been quiet, so that idle
-// subscribers cost no buffer.
-func (f *feed) rest() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.dropSlabs()
-}
-
-func (f *feed) dropSlabs() {
-	for e := f.slabs.Front(); e != nil; e = f.slabs.Front() {
-		f.dropSlab(e.Value.(*slab))
-	}
 }

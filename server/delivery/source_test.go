@@ -18,9 +18,10 @@ type memory struct {
 	mu      sync.Mutex
 	logs    map[string]*memoryLog
 	failed  error
-	step    int // events a Reader.Next at most
-	readers int // open ones
-	reads   int // calls of Reader.Next
+	step    int    // events a Reader.Next at most
+	readers int    // open ones
+	payload []byte // of the events to come; nil: their index
+	reading func() // called by each Reader.Next, without a lock
 }
 
 type memoryLog struct {
@@ -48,8 +49,11 @@ func (m *memory) publish(subjects ...string) []bus.Event {
 		index := uint64(len(l.events) + 1)
 		l.events = append(l.events, bus.Event{
 			Id: eventID(bus.Namespace(subject), index), Subject: subject, Index: index,
-			CreatedAt: time.Now(), Payload: []byte(strconv.FormatUint(index, 10)),
+			CreatedAt: time.Now(), Payload: m.payload,
 		})
+		if m.payload == nil {
+			l.events[index-1].Payload = strconv.AppendUint(nil, index, 10)
+		}
 	}
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -127,9 +131,11 @@ type memoryReader struct {
 }
 
 func (r *memoryReader) Next() ([]bus.Event, error) {
+	if r.m.reading != nil {
+		r.m.reading()
+	}
 	r.m.mu.Lock()
 	defer r.m.mu.Unlock()
-	r.m.reads++
 	if r.m.failed != nil {
 		return nil, r.m.failed
 	}
