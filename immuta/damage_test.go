@@ -333,7 +333,11 @@ func TestMisplacedSectorsAreNeverServed(t *testing.T) {
 					"foreign": overlay(s.log, a, other.log[b*512:b*512+512]),
 					"swapped": overlay(overlay(s.log, a, s.log[b*512:b*512+512]), b, s.log[a*512:a*512+512]),
 				} {
-					out := study(t, s.o, bad, s.idx)
+					idx := s.idx
+					if (a+b)%2 == 0 { // the whole log is then judged at open
+						idx = nil
+					}
+					out := study(t, s.o, bad, idx)
 					err := s.honest(out)
 					if changed := !slices.Equal(bad, s.log); err == nil && changed && len(out.reports) == 0 && (out.torn == 0 || a*512+512 <= last && b*512+512 <= last) {
 						err = fmt.Errorf("not reported; torn %d", out.torn)
