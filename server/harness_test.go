@@ -23,14 +23,15 @@ const patience = 20 * time.Second
 
 // testBus is a server over a real engine and a real listener.
 type testBus struct {
-	t      *testing.T
-	url    string
-	dir    string
-	files  immuta.FS      // nil: the real ones
-	keys   immuta.Sealing // nil: plain
-	server *server.Server
-	engine *disk.Engine
-	served chan error
+	t       *testing.T
+	url     string
+	dir     string
+	files   immuta.FS      // nil: the real ones
+	keys    immuta.Sealing // nil: plain
+	failing bool           // closing the engine is to fail
+	server  *server.Server
+	engine  *disk.Engine
+	served  chan error
 }
 
 func openBus(t *testing.T, change ...func(*server.Config)) *testBus {

@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -104,29 +106,57 @@ func (w *walk) stop(t *testing.T) {
 	}
 }
 
-// directive does what a comment says: start the server anew with a setting, or
-// stop it under the open streams.
+// directive does what a comment says and no request can: start the server anew
+// with a setting or over a log in which a bit was flipped, or stop it under the
+// open streams.
 func (w *walk) directive(t *testing.T, d directive) {
 	t.Helper()
 	name, value, _ := strings.Cut(d.text, "=")
-	span, err := time.ParseDuration(value)
-	if name != "shutdown" && err != nil {
-		t.Fatalf("line %d: %v", d.line, err)
-	}
-	c := server.Config{}
-	switch name {
-	case "heartbeat":
-		c.Heartbeat = span
-	case "body-timeout":
-		c.BodyTimeout = span
-	case "shutdown":
+	if name == "shutdown" {
 		go w.server.Shutdown(t.Context())
 		return
+	}
+	c := server.Config{}
+	w.stop(t)
+	switch name {
+	case "heartbeat":
+		c.Heartbeat = w.span(t, value)
+	case "body-timeout":
+		c.BodyTimeout = w.span(t, value)
+	case "flip":
+		w.flip(t, value)
 	default:
 		t.Fatalf("line %d: unknown directive %q", d.line, d.text)
 	}
-	w.stop(t)
 	w.start(t, c)
+}
+
+func (w *walk) span(t *testing.T, text string) time.Duration {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// flip changes a bit behind the first two bytes of the text, so that the same
+// call finds its place again and mends it.
+func (w *walk) flip(t *testing.T, text string) {
+	t.Helper()
+	name := filepath.Join(w.dir, "orders.log")
+	log, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(log, []byte(text[:2]))
+	if at < 0 {
+		t.Fatalf("%s does not hold %q", name, text[:2])
+	}
+	log[at+2] ^= 1
+	if err := os.WriteFile(name, log, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *walk) block(t *testing.T, b block) {
