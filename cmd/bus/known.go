@@ -22,6 +22,7 @@ type known struct {
 	expected  uint64      // where the next event would be; 0: no idea
 }
 
+// newKnown expects nothing yet. The caller must close it.
 func newKnown(e *disk.Engine, namespace string) *known {
 	return &known{engine: e, namespace: namespace, reader: e.Reader(namespace, 1)}
 }

@@ -19,6 +19,7 @@ func newLogger(w io.Writer, level logLevel, format logFormat) *slog.Logger {
 	return slog.New(tint.NewHandler(w, &tint.Options{Level: slog.Level(level), TimeFormat: time.TimeOnly, NoColor: !terminal}))
 }
 
+// isTerminal is false for anything but an open file.
 func isTerminal(v any) bool {
 	f, ok := v.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

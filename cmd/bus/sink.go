@@ -44,6 +44,7 @@ type dirSink struct {
 	known  map[string]*known // by namespace
 }
 
+// close makes everything durable; only then may it be reported as done.
 func (s *dirSink) close() error {
 	for _, k := range s.known {
 		k.close()
@@ -51,6 +52,7 @@ func (s *dirSink) close() error {
 	return s.engine.Close()
 }
 
+// write commits what is not there as one, all or nothing.
 func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
 	there := s.known[namespace]
 	if there == nil {
@@ -122,6 +124,9 @@ func openHostSink(ctx context.Context, url string, namespaces []string) (sink, e
 
 func (s *hostSink) close() error { return nil }
 
+// write leaves it to the server to find what is there: it answers a known id
+// with a receipt that says so. A key may make it take one event for another,
+// which is an error here, since the event would be missing.
 func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
 	resp := s.client.Put(ctx, client.WithBatch(events...), client.WithTimeout(putTimeout))
 	err := resp.Error()
