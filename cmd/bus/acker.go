@@ -47,7 +47,8 @@ func (a *acker) printed(e *client.Event) {
 	a.notify()
 }
 
-// stop waits until everything printed is acknowledged, or the stream is gone.
+// stop waits until everything printed is acknowledged, or the stream is gone. A
+// second call does nothing.
 func (a *acker) stop() {
 	a.mu.Lock()
 	a.over = true

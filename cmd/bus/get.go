@@ -69,7 +69,10 @@ func get(c *cli.Context) error {
 			return serverError(c, err)
 		}
 		if n := c.Int("limit"); n > 0 && p.printed == n {
-			break // after the last acknowledgement: leaving ends the consumer
+			if p.acks != nil {
+				p.acks.stop() // before the loop is left, which ends the consumer
+			}
+			return nil
 		}
 	}
 	return nil
