@@ -93,6 +93,23 @@ func TestABatchNamesTheItemThatIsWrong(t *testing.T) {
 	}
 }
 
+func TestADeliveryKeepsIndexAndAttemptAndPassesOverWhatIsNew(t *testing.T) {
+	want := Event{Id: "e_00000001", Subject: "a.b", Index: 7, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Payload: []byte(`{"x":1}`)}
+	line := bytes.Replace(want.AppendAttempt(nil, 3), []byte(`{"id"`), []byte(`{"new":{"a":[1]},"id"`), 1)
+	got, attempt, err := ParseDelivery(line)
+	if err != nil || attempt != 3 || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, attempt %d, %v, want %+v, attempt 3", got, attempt, err, want)
+	}
+	if _, attempt, _ := ParseDelivery(want.AppendJSON(nil)); attempt != 1 {
+		t.Errorf("got attempt %d without one, want 1", attempt)
+	}
+	for _, bad := range []string{`{}`, `{"id":"x"}`, `{"id":"x","subject":"a.b"`, `[]`, ``} {
+		if _, _, err := ParseDelivery([]byte(bad)); err == nil {
+			t.Errorf("%s was read", bad)
+		}
+	}
+}
+
 func FuzzOurJSONIsTheirJSON(f *testing.F) {
 	for _, seed := range []string{`{"a":[1,-0.5e+7,"\u00e9\"",true,false,null]}`, `[]`, ` "x" `, "\"\xff\"", `01`, `{"a":1,}`, `-`, "\"\t\"", `"\ud83d\ude00"`} {
 		f.Add([]byte(seed))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"strconv"
 	"time"
 )
 
@@ -25,6 +26,23 @@ func ParseEvent(data []byte) (Event, error) {
 		return Event{}, err
 	}
 	return e, e.Check()
+}
+
+// ParseDelivery reads an event as a stream carries it: with its id, its index
+// and the attempt, 1 when none stands there. Names that are not known are passed
+// over, because a later server may have more to say. The payload shares memory
+// with data.
+func ParseDelivery(data []byte) (e Event, attempt int, err error) {
+	s := scanner{data: data, lenient: true}
+	s.space()
+	if e, err = s.event(); err != nil {
+		return Event{}, 0, err
+	}
+	if e.Id == "" || e.Subject == "" {
+		return Event{}, 0, ErrInvalidEvent.With("wanted an id and a subject, found %.80q", data)
+	}
+	e.Index = s.index
+	return e, max(s.attempt, 1), s.end()
 }
 
 // ParseEvents reads an array of events as ParseEvent reads one. More than most
@@ -146,6 +164,9 @@ func (s *scanner) event() (Event, error) {
 	}
 	err := s.members(0, func(name []byte, _ bool) error {
 		bit := fieldBit(name)
+		if bit == 0 && s.lenient {
+			return s.value(1)
+		}
 		if bit == 0 {
 			return ErrUnknownField.With("field %.80q; the fields are id, subject, payload, trace_id, key, created_at, response_subject, content_type and payload_base64", name)
 		}
@@ -181,10 +202,28 @@ func (s *scanner) field(e *Event, bit int) (err error) {
 		err = s.payload(e)
 	case fieldBase64:
 		err = s.base64(e)
-	default:
-		err = s.value(1)
+	case fieldIndex:
+		s.index, err = s.count()
+	case fieldAttempt:
+		var n uint64
+		n, err = s.count()
+		s.attempt = int(min(n, 1<<31-1))
 	}
 	return err
+}
+
+// count reads what only the bus gives: an index or an attempt. A publisher may
+// send back an event as it came, so any number passes.
+func (s *scanner) count() (uint64, error) {
+	start := s.pos
+	if err := s.value(1); err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(string(s.data[start:s.pos]), 10, 64)
+	if err != nil {
+		return 0, nil
+	}
+	return n, nil
 }
 
 func (s *scanner) payload(e *Event) error {

@@ -20,6 +20,10 @@ type scanner struct {
 	data []byte
 	pos  int
 	raw  bool // the value just skipped holds a line break between its tokens
+
+	lenient bool // names that are not known are passed over
+	index   uint64
+	attempt int
 }
 
 func (s *scanner) fail(wanted string) error {

@@ -1,10 +1,10 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"example.com/bus"
 )
@@ -36,49 +36,20 @@ func (e *Event) MarshalJSON() ([]byte, error) {
 	return e.AppendJSON(nil), nil
 }
 
-// wireEvent is an event in a msg frame. Fields that a later server adds are passed over.
-type wireEvent struct {
-	Id              string          `json:"id"`
-	Subject         string          `json:"subject"`
-	Index           uint64          `json:"index"`
-	CreatedAt       time.Time       `json:"created_at"`
-	TraceId         string          `json:"trace_id"`
-	Key             string          `json:"key"`
-	ResponseSubject string          `json:"response_subject"`
-	ContentType     string          `json:"content_type"`
-	Payload         json.RawMessage `json:"payload"`
-	PayloadBase64   []byte          `json:"payload_base64"`
-	Attempt         int             `json:"attempt"`
-}
-
-// readEvent makes a new event of a frame's data, which is not kept.
+// readEvent makes a new event of a frame's data, which is not kept. Fields that
+// a later server adds are passed over.
 func (c *Client) readEvent(data []byte, consumer string) (*Event, error) {
-	var w wireEvent
-	if err := unmarshalFrame("msg", data, &w); err != nil {
-		return nil, err
+	e, attempt, err := bus.ParseDelivery(bytes.Clone(data))
+	if err != nil {
+		return nil, fmt.Errorf("the stream has a msg frame that cannot be read, found %.80q: %w", data, err)
 	}
-	if w.Id == "" || w.Subject == "" {
-		return nil, bus.ErrInvalidEvent.With("the stream has a msg frame without id or subject, found %.80q", data)
-	}
-	payload := w.Payload
-	if w.ContentType != "" {
-		payload = w.PayloadBase64
-	}
-	return &Event{
-		Event: bus.Event{
-			Id: w.Id, Subject: w.Subject, Index: w.Index, CreatedAt: w.CreatedAt,
-			TraceId: w.TraceId, Key: w.Key, ResponseSubject: w.ResponseSubject,
-			ContentType: w.ContentType, Payload: payload,
-		},
-		Attempt: max(w.Attempt, 1), ConsumerId: consumer, client: c,
-	}, nil
+	return &Event{Event: e, Attempt: attempt, ConsumerId: consumer, client: c}, nil
 }
 
 // helloFrame is the first frame of a stream.
 type helloFrame struct {
 	ConsumerID string            `json:"consumer_id"`
 	Heartbeat  string            `json:"heartbeat"`
-	Now        string            `json:"now"`  // the server's clock
 	Tail       map[string]uint64 `json:"tail"` // the last index of each namespace
 }
 

@@ -160,7 +160,6 @@ type subscription struct {
 	lastID  string            // resume point, "" before there is one
 	left    int               // events still wanted, with a limit
 	first   *helloFrame       // of the first connection that had one
-	byTime  bool              // the last request began at the time of first, see query
 	seen    map[string]uint64 // the highest index met, by namespace
 	backoff backoff
 }
@@ -200,38 +199,16 @@ func (s *subscription) query() url.Values {
 	if s.req.limit > 0 {
 		q.Set("limit", strconv.Itoa(s.left))
 	}
-	at, ok := s.joined()
-	if s.byTime = ok; ok {
-		q.Set("start", at.Add(-sameMoment).UTC().Format(time.RFC3339Nano))
-	}
 	return q
-}
-
-// sameMoment is how far the time of a commit and that of a hello may be off each other.
-const sameMoment = 5 * time.Second
-
-// joined is when a stream of new events began, if its connection broke before it had a
-// resume point. Asking for the newest again would skip what was published meanwhile: the
-// next request asks by time, and wanted drops what was there before.
-func (s *subscription) joined() (time.Time, bool) {
-	start := s.req.query.Get("start")
-	if s.lastID != "" || s.first == nil || start != "" && start != StartNewest {
-		return time.Time{}, false
-	}
-	at, err := time.Parse(time.RFC3339Nano, s.first.Now)
-	return at, err == nil
 }
 
 // wanted tells whether an event lies within what the loop asked for when it began.
 func (s *subscription) wanted(e *Event) bool {
-	if s.first == nil || e.Index == 0 {
+	if s.first == nil || !s.req.until || e.Index == 0 {
 		return true
 	}
 	tail, known := s.first.Tail[bus.Namespace(e.Subject)]
-	if !known {
-		return true
-	}
-	return (!s.req.until || e.Index <= tail) && (!s.byTime || e.Index > tail)
+	return !known || e.Index <= tail
 }
 
 // deliver hands an event to the loop.

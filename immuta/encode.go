@@ -5,7 +5,7 @@ import "fmt"
 // commit is a number of records on their way to disk as one.
 type commit struct {
 	frames []byte   // what is written, in one piece
-	blocks []cached // the same in the clear, for readers; nil when it is too big to keep
+	blocks []cached // the same in the bare, for readers; nil when it is too big to keep
 	marks  []entry  // where its blocks are
 	first  uint64
 	next   uint64
@@ -15,7 +15,7 @@ type commit struct {
 
 func (c *commit) end() int64 { return c.offset + int64(len(c.frames)) }
 
-// cached is a block in the clear, and where the next one starts in the file.
+// cached is a block in the bare, and where the next one starts in the file.
 type cached struct {
 	Block
 	end int64
@@ -70,7 +70,7 @@ func (e *encoder) encode(c *commit, records [][]byte, flags byte) error {
 		plain += sealedPrefix + s.plain
 	}
 	keep := plain+24*len(records) <= recentBytes
-	out, clear := e.buffers(frames, plain, keep)
+	out, bare := e.buffers(frames, plain, keep)
 	var kept [][]byte
 	if keep {
 		kept = make([][]byte, 0, len(records))
@@ -90,7 +90,7 @@ func (e *encoder) encode(c *commit, records [][]byte, flags byte) error {
 		c.marks = append(c.marks, entry{first: h.first, time: h.time, offset: at, start: h.isStart()})
 		mark := len(kept)
 		var err error
-		if out, clear, kept, err = e.block(&h, records[s.from:s.to], at, out, clear, kept); err != nil {
+		if out, bare, kept, err = e.block(&h, records[s.from:s.to], at, out, bare, kept); err != nil {
 			return err
 		}
 		if keep {
@@ -107,7 +107,7 @@ func (e *encoder) bodySize(plain int) int { return e.seg.bodySize(plain) }
 // buffers returns where frames and, in a sealed log, plain bytes are built. What
 // readers will be given must be new; all is big enough that it never moves,
 // since records kept point into it.
-func (e *encoder) buffers(frames, plain int, keep bool) (out, clear []byte) {
+func (e *encoder) buffers(frames, plain int, keep bool) (out, bare []byte) {
 	sealed := e.seg.sealer != nil
 	if keep && !sealed {
 		return make([]byte, 0, frames), nil
@@ -129,21 +129,21 @@ func (e *encoder) buffers(frames, plain int, keep bool) (out, clear []byte) {
 
 // block appends one frame to out. kept gets the records as readers will see them,
 // when it has room for them.
-func (e *encoder) block(h *block, records [][]byte, at int64, out, clear []byte, kept [][]byte) ([]byte, []byte, [][]byte, error) {
+func (e *encoder) block(h *block, records [][]byte, at int64, out, bare []byte, kept [][]byte) ([]byte, []byte, [][]byte, error) {
 	var room [blockHeader]byte
 	start := len(out)
 	out = append(out, room[:]...)
 	if e.seg.sealer == nil {
 		out, kept = putRecords(out, kept, records)
 	} else {
-		from := len(clear)
-		clear, kept = putRecords(h.prefix(clear), kept, records)
+		from := len(bare)
+		bare, kept = putRecords(h.prefix(bare), kept, records)
 		var err error
-		if out, err = e.seg.sealer.Seal(out, clear[from:], uint64(at)); err != nil {
+		if out, err = e.seg.sealer.Seal(out, bare[from:], uint64(at)); err != nil {
 			return nil, nil, nil, fmt.Errorf("seal record %d: %w", h.first, err)
 		}
 		if got := len(out) - start - blockHeader; got != int(h.body) {
-			return nil, nil, nil, fmt.Errorf("seal record %d: the sealer made %d bytes of %d, want %d", h.first, got, len(clear)-from, h.body)
+			return nil, nil, nil, fmt.Errorf("seal record %d: the sealer made %d bytes of %d, want %d", h.first, got, len(bare)-from, h.body)
 		}
 	}
 	for len(out)%alignment != 0 {
@@ -156,7 +156,7 @@ func (e *encoder) block(h *block, records [][]byte, at int64, out, clear []byte,
 	if h.zero = uint16(zeroPieces(frame, at)); h.zero > 0 {
 		h.encode(frame, e.seg.seedAt(at))
 	}
-	return out, clear, kept, nil
+	return out, bare, kept, nil
 }
 
 func putRecords(dst []byte, kept, records [][]byte) ([]byte, [][]byte) {

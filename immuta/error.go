@@ -34,7 +34,7 @@ func (e *CorruptError) Error() string {
 	case e.Next == 0:
 		return fmt.Sprintf("%s (records from %d on are lost)", where, e.From)
 	case e.Next <= e.From:
-		return fmt.Sprintf("%s (nothing is lost before record %d)", where, e.Next)
+		return fmt.Sprintf("%s (no record is lost)", where)
 	}
 	return fmt.Sprintf("%s (records %d to %d are lost)", where, e.From, e.Next-1)
 }

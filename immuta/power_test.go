@@ -24,6 +24,7 @@ type life struct {
 	seen     uint64   // highest next that Bounds has shown
 	pending  []string // of the append that failed, which may be there or not
 	failed   error
+	refused  int // appends that found the disk full, after which life goes on; failOnce sets 1
 	draw     *rand.Rand
 }
 
@@ -52,6 +53,10 @@ func (l *life) append(log *immuta.Log) bool {
 		records[i] = []byte(batch[i])
 	}
 	got, err := log.Append(context.Background(), records)
+	if err != nil && errors.Is(err, syscall.ENOSPC) && log.Err() == nil && l.refused == 0 {
+		l.refused++ // it is not to come back; the log goes on
+		return l.append(log)
+	}
 	if err != nil {
 		l.pending, l.failed = batch, err
 		return false
@@ -229,6 +234,65 @@ func TestAPowerCutAfterAnyCallTakesNothingThatWasPromised(t *testing.T) {
 	})
 }
 
+func TestAKillAfterAnyCallTakesNothingNorDoesAPowerCutSoonAfter(t *testing.T) {
+	forModes(t, func(t *testing.T, o immuta.Options) {
+		whole := faultfs.New()
+		newLife(o).run(whole)
+		for cut := range whole.Calls() + 1 {
+			fs := faultfs.New()
+			fs.CutAfter(cut)
+			l := newLife(o)
+			l.run(fs)
+			fs.Restart()
+			l.shownIsDurable(t, fs)
+			l.check(t, fs, len(l.answered))
+			if t.Failed() {
+				t.Fatalf("killed after call %d", cut)
+			}
+		}
+	})
+}
+
+// shownIsDurable wants what an open log shows at once to survive a power cut.
+func (l *life) shownIsDurable(t *testing.T, fs *faultfs.FS) {
+	t.Helper()
+	log := open(t, fs, l.o)
+	shown := visible(log)
+	after := open(t, fs.After(faultfs.None, nil), l.o)
+	if got := visible(after); got < shown {
+		t.Fatalf("got %d records after a power cut, %d had been shown", got, shown)
+	}
+	after.Close()
+	log.Close()
+}
+
+// TestAPowerCutAfterAFullDiskFindsNoMixture fails each write for want of space
+// and cuts the power soon after: what the refused commit has left in the file
+// must not come to stand in the frames of the next.
+func TestAPowerCutAfterAFullDiskFindsNoMixture(t *testing.T) {
+	forModes(t, func(t *testing.T, o immuta.Options) {
+		whole := faultfs.New()
+		newLife(o).run(whole)
+		for n := range whole.Calls() {
+			for soon := range 6 {
+				fs := faultfs.New()
+				fs.Inject(func(c faultfs.Call) error {
+					if c.N == n && c.Op == "write" {
+						return syscall.ENOSPC
+					}
+					return nil
+				})
+				fs.CutAfter(n + soon + 1)
+				l := newLife(o)
+				l.run(fs)
+				for seed := range uint64(8) {
+					l.check(t, fs.After(faultfs.Random, rand.New(rand.NewPCG(seed, uint64(n)))), l.promised())
+				}
+			}
+		}
+	})
+}
+
 func TestAPowerCutDuringRecoveryLosesNothingEither(t *testing.T) {
 	forModes(t, func(t *testing.T, o immuta.Options) {
 		fs := faultfs.New()
@@ -282,7 +346,7 @@ func failOnce(t *testing.T, o immuta.Options, n int, cause error) {
 		return nil
 	})
 	l := newLife(o)
-	l.o.FS = fs
+	l.o.FS, l.refused = fs, 1
 	for range 3 {
 		log, err := immuta.Open(dir, name, l.o)
 		if err != nil {

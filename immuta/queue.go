@@ -21,8 +21,6 @@ type request struct {
 	done    chan struct{} // one signal, when receipt and err are set
 }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
-
 // queue holds the appends that wait for the committer.
 type queue struct {
 	wake chan struct{} // tells the committer; holds one signal

@@ -33,7 +33,7 @@ type Reader struct {
 	log    *Log
 	index  uint64 // the record wanted next
 	win    window
-	clear  []byte // where sealed blocks are opened to
+	opened []byte // where sealed blocks are opened to
 	closed bool
 
 	at     uint64 // first index of the block at offset
@@ -68,13 +68,14 @@ func (r *Reader) Close() error {
 
 // rest drops buffers: a subscriber that has caught up costs next to nothing.
 func (r *Reader) rest() {
-	r.win.buf, r.win.step, r.clear = nil, firstRead, nil
+	r.win.buf, r.win.step, r.opened = nil, firstRead, nil
 }
 
 // Next returns the next visible block, its first record being the one that is
 // due. io.EOF says that there is none yet: wait with Log.Wait and call again. A
 // *CorruptError says that the record due cannot be read; the reader stays where
-// it is, and may Seek to the error's Next. ErrClosed: the reader or the log is.
+// it is until it is told to Seek, to the error's Next if there is one. ErrClosed:
+// the reader or the log is.
 func (r *Reader) Next() (Block, error) {
 	l := r.log
 	if r.closed || l.closed.Load() {
@@ -134,7 +135,7 @@ func (r *Reader) read(s *state) (Block, error) {
 		return Block{}, r.damaged(&flaw{why: why, trusted: true, h: h}, s)
 	}
 	if seg.sealer != nil {
-		r.clear = r.clear[:len(r.clear)+sealedPrefix+len(plain)]
+		r.opened = r.opened[:len(r.opened)+sealedPrefix+len(plain)]
 	}
 	records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
 	if why != "" {
@@ -151,11 +152,11 @@ func (r *Reader) room(h *block, s *state) []byte {
 	if r.log.seg.sealer == nil {
 		return nil
 	}
-	if need := int(h.body); cap(r.clear)-len(r.clear) < need {
+	if need := int(h.body); cap(r.opened)-len(r.opened) < need {
 		size := min(int64(r.win.step), s.end-r.offset)
-		r.clear = make([]byte, 0, max(need, int(size)))
+		r.opened = make([]byte, 0, max(need, int(size)))
 	}
-	return r.clear
+	return r.opened
 }
 
 // locate finds the block that holds the record due.
@@ -185,14 +186,18 @@ func (r *Reader) locate(s *state) error {
 
 // damaged reports a bad block at the reader's place and finds where to go on.
 func (r *Reader) damaged(bad *flaw, s *state) error {
-	h, _, found, err := r.log.seg.nextGood(&window{file: r.log.seg.file, step: chunk}, r.offset, bad, r.at, s.end)
+	h, at, found, err := r.log.seg.nextGood(&window{file: r.log.seg.file, step: chunk}, r.offset, bad, r.at, s.end)
 	if err != nil {
 		return err
 	}
 	if !found {
 		h.first = 0
 	}
-	return r.corrupt(bad, h.first)
+	damage := r.corrupt(bad, h.first)
+	if found && h.first == r.at {
+		r.offset = at // nothing is lost: said once, and the next call goes on
+	}
+	return damage
 }
 
 func (r *Reader) corrupt(bad *flaw, next uint64) error {

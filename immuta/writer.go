@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,7 @@ type writer struct {
 	seg   *segment
 	queue queue
 	enc   encoder
+	spare sync.Pool     // of *request
 	done  chan struct{} // closed when the goroutine has ended
 
 	// Of the goroutine alone; after done, of close.
@@ -49,7 +51,10 @@ func startWriter(l *Log, t tail) *writer {
 
 // append hands records to the goroutine and waits for its answer.
 func (w *writer) append(ctx context.Context, records [][]byte, size int) (Receipt, error) {
-	r := requests.Get().(*request)
+	r, ok := w.spare.Get().(*request)
+	if !ok {
+		r = &request{done: make(chan struct{}, 1)}
+	}
 	r.records, r.size, r.err = records, size, nil
 	err := w.queue.put(ctx, r)
 	var receipt Receipt
@@ -58,7 +63,7 @@ func (w *writer) append(ctx context.Context, records [][]byte, size int) (Receip
 		receipt, err = r.receipt, r.err
 	}
 	r.records, r.err = nil, nil
-	requests.Put(r)
+	w.spare.Put(r)
 	return receipt, err
 }
 

@@ -85,7 +85,7 @@ func (s *Server) listNamespaces(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) inspect(namespace string) bus.NamespaceInfo {
 	info := s.engine.Inspect(namespace)
-	info.Consumers = s.hub.Streams(namespace)
+	info.Consumers = s.hub.Consumers(namespace)
 	return info
 }
 

@@ -23,7 +23,7 @@ type problem struct {
 // fail answers with a problem document. An error that is no bus.Error is a
 // fault of ours: it is logged in full and told without its insides.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	e := s.refusal(r, err)
+	e := retryable(s.refusal(r, err))
 	body := encode(problem{Type: "about:blank", Error: e})
 	h := w.Header()
 	h.Set("Content-Type", typeProblem)
@@ -49,6 +49,17 @@ func encode(value any) []byte {
 		return []byte("{}\n")
 	}
 	return b.Bytes()
+}
+
+// retryable says when trying again makes sense, for refusals that pass.
+func retryable(e *bus.Error) *bus.Error {
+	after := map[string]int{bus.ErrUnavailable.Code: 1, bus.ErrInsufficientSpace.Code: 10}[e.Code]
+	if e.RetryAfter > 0 || after == 0 {
+		return e
+	}
+	c := *e
+	c.RetryAfter = after
+	return &c
 }
 
 // refusal finds the bus.Error to answer with.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/bus/immuta"
 	"example.com/bus/server"
 	"example.com/bus/server/disk"
 )
@@ -22,25 +23,33 @@ const patience = 20 * time.Second
 
 // testBus is a server over a real engine and a real listener.
 type testBus struct {
-	t      *testing.T
-	url    string
-	dir    string
-	server *server.Server
-	engine *disk.Engine
-	served chan error
+	t       *testing.T
+	url     string
+	dir     string
+	files   immuta.FS      // nil: the real ones
+	keys    immuta.Sealing // nil: plain
+	failing bool           // closing the engine is to fail
+	server  *server.Server
+	engine  *disk.Engine
+	served  chan error
 }
 
 func openBus(t *testing.T, change ...func(*server.Config)) *testBus {
 	t.Helper()
 	b := &testBus{t: t, dir: t.TempDir()}
-	b.start("127.0.0.1:0", change...)
-	t.Cleanup(b.stop)
+	b.begin(change...)
 	return b
+}
+
+func (b *testBus) begin(change ...func(*server.Config)) {
+	b.t.Helper()
+	b.start("127.0.0.1:0", change...)
+	b.t.Cleanup(b.stop)
 }
 
 func (b *testBus) start(address string, change ...func(*server.Config)) {
 	b.t.Helper()
-	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}})
+	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, FS: b.files, Sealing: b.keys})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -74,8 +83,8 @@ func (b *testBus) stop() {
 	if err := <-b.served; err != nil {
 		b.t.Errorf("Serve: %v", err)
 	}
-	if err := b.engine.Close(); err != nil {
-		b.t.Errorf("Close: %v", err)
+	if err := b.engine.Close(); (err != nil) != b.failing {
+		b.t.Errorf("Close: got %v, want an error: %v", err, b.failing)
 	}
 	b.server = nil
 }

@@ -46,9 +46,7 @@ type answerWish struct {
 
 func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
-		e := bus.ErrUnavailable.With("the server is stopping; publish again in a moment")
-		e.RetryAfter = 1
-		s.fail(w, r, e)
+		s.fail(w, r, bus.ErrUnavailable.With("the server is stopping; publish again in a moment"))
 		return
 	}
 	p, err := parseParams(r.URL.RawQuery, publishParams)

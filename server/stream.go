@@ -78,9 +78,7 @@ func (s *Server) streamHeaders(h http.Header, mediaType string) {
 // refusal would make an EventSource give up for ever; an end makes it return.
 func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscription) {
 	if sub.format != typeSSE {
-		e := bus.ErrUnavailable.With("the server is stopping; come back in a moment")
-		e.RetryAfter = 1
-		s.fail(w, r, e)
+		s.fail(w, r, bus.ErrUnavailable.With("the server is stopping; come back in a moment"))
 		return
 	}
 	s.streamHeaders(w.Header(), typeSSE)

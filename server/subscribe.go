@@ -126,7 +126,7 @@ func (s *Server) addPattern(sub *subscription, pattern bus.Pattern) error {
 func parseAck(sub *subscription, p *params) {
 	manual := p.choice("ack", "none", "none", "manual") == "manual"
 	redelivery := p.duration("redelivery", defaultRedelivery, minRedelivery, maxRedelivery)
-	attempts := p.number("redelivery_count", defaultAttempts, 0, maxAttempts)
+	attempts := max(p.number("redelivery_count", defaultAttempts, -maxAttempts, maxAttempts), 0) // older clients say "without end" below 0
 	inflight := p.number("inflight", defaultInflight, 1, maxInflight)
 	if manual {
 		sub.ack = &delivery.AckSpec{Redelivery: redelivery, Attempts: attempts, Inflight: inflight}

@@ -8,8 +8,11 @@ import (
 	"example.com/bus/client"
 )
 
-// defaultRedelivery is the server's.
-const defaultRedelivery = 5 * time.Second
+// What the server does unless told.
+const (
+	defaultRedelivery = 5 * time.Second
+	defaultInflight   = 64
+)
 
 // acker acknowledges what get has printed, beside the loop that prints. A
 // request for each event would make reading as slow as the network is far, so

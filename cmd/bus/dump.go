@@ -50,17 +50,17 @@ func dump(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	path := c.String("output")
+	if path == "" || path == "-" {
+		if _, err := writeDump(c.Context, stdout{c.App.Writer}, src, all, nil); err != nil {
+			return stopped(c.Context, err)
+		}
+		return d.verdict()
+	}
 	var count uint64
 	write := func(w io.Writer) (err error) {
 		count, err = writeDump(c.Context, w, src, all, newProgress(c.App.ErrWriter, "dumped"))
 		return err
-	}
-	path := c.String("output")
-	if path == "" || path == "-" {
-		if err := write(stdout{c.App.Writer}); err != nil {
-			return stopped(c.Context, err)
-		}
-		return d.verdict()
 	}
 	if err := writeWhole(path, write); err != nil {
 		return stopped(c.Context, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"unicode/utf8"
 
@@ -52,13 +53,18 @@ func get(c *cli.Context) error {
 	}
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
+	if err := reachable(ctx, hostOf(c)); err != nil {
+		return err
+	}
+	reader := newClient(c, client.WithLogger(newLogger(c.App.ErrWriter, logLevel(slog.LevelInfo), "text")))
 	p := &printer{out: bufio.NewWriterSize(c.App.Writer, 64<<10), talk: c.App.ErrWriter, payloads: c.Bool("payload"), terminal: isTerminal(c.App.Writer)}
 	p.tell = c.String("ack") == "manual"
 	if c.String("ack") == "auto" {
 		p.acks = newAcker(ctx)
+		p.recent = newRecent(4 * max(c.Int("inflight"), defaultInflight))
 		defer p.acks.stop()
 	}
-	for event, err := range newClient(c).Get(ctx, options...) {
+	for event, err := range reader.Get(ctx, options...) {
 		if err := p.handle(event, err); err != nil {
 			return serverError(c, err)
 		}
@@ -145,9 +151,10 @@ type printer struct {
 	talk     io.Writer
 	payloads bool
 	terminal bool
-	tell     bool   // say the consumer's id, for bus ack
-	told     string // the one that was said
-	acks     *acker // nil: none
+	tell     bool    // say the consumer's id, for bus ack
+	told     string  // the one that was said
+	acks     *acker  // nil: none
+	recent   *recent // what has been printed lately, with acks
 	printed  int
 }
 
@@ -159,6 +166,10 @@ func (p *printer) handle(event *client.Event, err error) error {
 		p.told = event.ConsumerId
 		fmt.Fprintf(p.talk, "consumer %s\n", oneLine(p.told))
 	}
+	if p.acks != nil && p.recent.has(event.Id) {
+		p.acks.printed(event) // the server does not know yet
+		return nil
+	}
 	if err := p.print(event); err != nil {
 		return err
 	}
@@ -168,6 +179,7 @@ func (p *printer) handle(event *client.Event, err error) error {
 	}
 	p.printed++
 	if p.acks != nil {
+		p.recent.add(event.Id)
 		p.acks.printed(event)
 	}
 	return nil

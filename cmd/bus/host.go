@@ -2,9 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
 	"syscall"
 
 	"example.com/bus"
@@ -22,7 +25,33 @@ func hostOf(c *cli.Context) string {
 	return cmp.Or(c.String("host"), environment()["BUS_HOST"], defaultHost)
 }
 
-func newClient(c *cli.Context) *client.Client { return client.NewClient(hostOf(c)) }
+func newClient(c *cli.Context, options ...client.ClientOption) *client.Client {
+	return client.NewClient(hostOf(c), options...)
+}
+
+// reachable fails when nothing answers at all. The client would try for ever,
+// which is right for a stream that breaks, and wrong for a URL mistyped.
+func reachable(ctx context.Context, host string) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(host, "/")+"/livez", nil)
+	if err != nil {
+		return nil // the client says it better
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return unreachable(err, host)
+	}
+	return resp.Body.Close()
+}
+
+// shown is a place to print: without the password of a URL.
+func shown(place string) string {
+	if u, err := url.Parse(place); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return place
+}
 
 // serverError says what to do about what a server answered, or about none.
 func serverError(c *cli.Context, err error) error { return hostError(err, hostOf(c)) }
@@ -48,7 +77,7 @@ func hostError(err error, host string) error {
 func unreachable(err error, host string) error {
 	_, lookup := errors.AsType[*net.DNSError](err)
 	if lookup || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) {
-		return hint(err, "is a server running there? start one with bus server, or name it with --host (now %s)", host)
+		return hint(err, "is a server running there? start one with bus server, or name it with --host (now %s)", shown(host))
 	}
 	return err
 }

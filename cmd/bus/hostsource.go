@@ -42,6 +42,8 @@ func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 
 // namespacesOf asks a server for what it serves.
 func namespacesOf(ctx context.Context, host string) ([]bus.NamespaceInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(host, "/")+"/v1/namespaces", nil)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 
 	"example.com/bus/crypto"
 	"github.com/urfave/cli/v2"
@@ -34,14 +35,13 @@ func placeAndKeys(c *cli.Context) (string, *crypto.Keyring, error) {
 	return place, ring, err
 }
 
-// keysOf returns the keys of a place, nil when none are given. Weakness was
-// warned of when the log was sealed.
+// keysOf returns the keys of a place, nil when none are given.
 func keysOf(c *cli.Context, place string) (*crypto.Keyring, error) {
 	s, err := settings[secrets](c, place)
 	if err != nil {
 		return nil, err
 	}
-	return s.keyring(place, func(string) {})
+	return s.keyring(place, func(text string) { fmt.Fprintln(c.App.ErrWriter, "bus: warning:", text) })
 }
 
 func anySecretFlag(c *cli.Context, place string) bool {

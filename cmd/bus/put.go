@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -162,6 +163,9 @@ func putError(c *cli.Context, resp *client.Response, err error) error {
 			err = errors.Join(writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", resp.Id, resp.Index)), err)
 		}
 		return &exitError{exitTimeout, hint(err, "is a consumer there that acknowledges? wait longer with --timeout")}
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return hint(fmt.Errorf("no answer came: %w", err), "the event may be stored or not; with --key a repeat is stored once")
 	}
 	return serverError(c, err)
 }

@@ -140,8 +140,7 @@ func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer
 	for {
 		e, err := d.event()
 		if errors.Is(err, io.EOF) {
-			err := t.flush(ctx)
-			return atDumpLine(d, t, err)
+			return atDumpLine(d.line-1, t, t.flush(ctx))
 		}
 		if err != nil {
 			return err
@@ -150,20 +149,16 @@ func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer
 			return context.Cause(ctx)
 		}
 		if err := t.add(ctx, []bus.Event{e}); err != nil {
-			d.line-- // the event at hand is not in what failed
-			return atDumpLine(d, t, err)
+			return atDumpLine(d.line-1, t, err) // the event at hand is not in what failed
 		}
 	}
 }
 
-// atDumpLine says which lines an error of writing is about.
-func atDumpLine(d *dumpReader, t *transfer, err error) error {
+// atDumpLine says which lines an error of writing is about, when last is that
+// of the last event that is pending.
+func atDumpLine(last int, t *transfer, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
-	}
-	last := d.line
-	if t.namespace != "" && d.found.Events == t.stored+t.skipped+uint64(len(t.pending)) {
-		last-- // the last line of the dump is no event
 	}
 	first := last - len(t.pending) + 1
 	if e, ok := bus.AsError(err); ok && e.Line > 0 {

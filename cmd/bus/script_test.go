@@ -106,8 +106,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); ; <-tick.C {
-		data, err := os.ReadFile(ts.MkAbs(args[0]))
-		ts.Check(err)
+		data, err := os.ReadFile(ts.MkAbs(args[0])) // it may not be there yet
 		if found := re.FindSubmatch(data); found != nil {
 			if len(args) > 2 {
 				ts.Setenv(args[2], string(found[1]))
@@ -115,7 +114,7 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("%s: got no %s, found:\n%s", args[0], args[1], data)
+			ts.Fatalf("%s: got no %s, found %v:\n%s", args[0], args[1], err, data)
 		}
 	}
 }

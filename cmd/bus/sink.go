@@ -25,7 +25,7 @@ type sink interface {
 func openSink(ctx context.Context, place string, namespaces []string, ring *crypto.Keyring, log *slog.Logger) (sink, error) {
 	if isURL(place) {
 		if ring != nil {
-			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", place)
+			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", shown(place))
 		}
 		return openHostSink(ctx, place, namespaces)
 	}
@@ -46,22 +46,41 @@ func (s *dirSink) close() error { return s.engine.Close() }
 
 func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
 	fresh := make([]bus.Event, 0, len(events))
+	var places []int                           // of the fresh ones among events
 	seen := make(map[string]bool, len(events)) // an id may stand twice in one batch
 	for i := range events {
 		e := &events[i]
 		known, err := s.has(ctx, namespace, e)
 		if err != nil {
-			return 0, err
+			return 0, atItem(err, i+1)
 		}
 		if !known && !seen[e.Id] {
 			seen[e.Id] = true
-			fresh = append(fresh, *e)
+			fresh, places = append(fresh, *e), append(places, i)
 		}
 	}
 	if len(fresh) == 0 {
 		return 0, nil
 	}
-	return len(fresh), s.engine.Append(ctx, namespace, fresh)
+	err := s.engine.Append(ctx, namespace, fresh)
+	if e, ok := bus.AsError(err); ok && (e.Line > 0 || len(fresh) == 1) {
+		err = atItem(err, places[max(e.Line, 1)-1]+1)
+	}
+	if err != nil {
+		return 0, err // all or none
+	}
+	return len(fresh), nil
+}
+
+// atItem says which event of a batch an error is about.
+func atItem(err error, item int) error {
+	e, ok := bus.AsError(err)
+	if !ok {
+		return err
+	}
+	at := *e
+	at.Line = item
+	return &at
 }
 
 // has tells whether the event is there. Another event with its id is a clash:
@@ -105,7 +124,7 @@ func openHostSink(ctx context.Context, url string, namespaces []string) (sink, e
 	}
 	for _, name := range namespaces {
 		if !declared[name] {
-			return nil, fmt.Errorf("%s does not take namespace %s; start it with --namespaces that include it", url, name)
+			return nil, fmt.Errorf("%s does not take namespace %s; start it with --namespaces that include it", shown(url), name)
 		}
 	}
 	return &hostSink{url, client.NewClient(url)}, nil
@@ -119,11 +138,14 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 	if errors.Is(err, bus.ErrTooLarge) && len(events) > 1 {
 		return s.halves(ctx, namespace, events)
 	}
+	if err != nil && len(events) == 1 {
+		err = atItem(err, 1)
+	}
 	if err != nil {
 		return 0, hostError(err, s.url)
 	}
 	if len(resp.Receipts) != len(events) {
-		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", s.url, len(resp.Receipts), len(events))
+		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", shown(s.url), len(resp.Receipts), len(events))
 	}
 	stored := 0
 	for i, receipt := range resp.Receipts {
@@ -139,10 +161,14 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 
 // halves writes a batch that is over the server's limit in two.
 func (s *hostSink) halves(ctx context.Context, namespace string, events []bus.Event) (int, error) {
-	first, err := s.write(ctx, namespace, events[:len(events)/2])
+	half := len(events) / 2
+	first, err := s.write(ctx, namespace, events[:half])
 	if err != nil {
 		return first, err
 	}
-	second, err := s.write(ctx, namespace, events[len(events)/2:])
+	second, err := s.write(ctx, namespace, events[half:])
+	if e, ok := bus.AsError(err); ok && e.Line > 0 {
+		err = atItem(err, half+e.Line)
+	}
 	return first + second, err
 }

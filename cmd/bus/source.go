@@ -131,7 +131,7 @@ func (d *damages) verdict() error {
 func openSource(place string, ring *crypto.Keyring, d *damages) (source, error) {
 	if isURL(place) {
 		if ring != nil {
-			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", place)
+			return nil, usageError("a secret is given for %s, but a server has its own; leave it out", shown(place))
 		}
 		return newHostSource(place, d), nil
 	}

@@ -75,6 +75,17 @@ func (f *FS) CutAfter(n int) {
 	f.cutAt, f.off = n, n <= f.calls
 }
 
+// Restart is the next process on a machine that stayed up: the power is there
+// again, all is as programs saw it, what was unsynced still is, locks are gone.
+func (f *FS) Restart() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cutAt, f.off = 0, false
+	for _, node := range f.names {
+		node.locked = nil
+	}
+}
+
 // Calls is how many changing calls there were.
 func (f *FS) Calls() int {
 	f.mu.Lock()

@@ -113,7 +113,13 @@ func BenchmarkPublishBesideStrangers(b *testing.B) {
 				s.Next(ctx)
 			}
 			f := h.feeds["a"]
+			if got := len(f.views) + len(f.cursors); got != strangers {
+				b.Fatalf("got %d listeners, want %d", got, strangers)
+			}
 			events := load(1, 100, "a.created")
+			for i := range events { // each its own look-up
+				events[i].Subject = fmt.Sprintf("a.created.%d", i)
+			}
 			b.ReportAllocs()
 			for b.Loop() {
 				f.publish(f.run, events)
@@ -129,6 +135,7 @@ func BenchmarkReplay(b *testing.B) {
 	m.logs["a"].events = load(1, total, "a.created")
 	for _, shared := range []bool{true, false} {
 		b.Run(fmt.Sprintf("shared=%v", shared), func(b *testing.B) {
+			sent := 0
 			b.ReportAllocs()
 			for b.Loop() {
 				h := NewHub(m, []string{"a"}, Options{})
@@ -138,11 +145,13 @@ func BenchmarkReplay(b *testing.B) {
 				for n := 0; n < total; {
 					c := next(b, s)
 					n += c.Count + len(c.Deliveries)
+					sent += len(c.Frames)
 				}
 				s.Close()
 				h.Close()
 			}
 			b.ReportMetric(float64(b.N*total)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(sent)/float64(b.N*total), "frame-bytes/event")
 		})
 	}
 }

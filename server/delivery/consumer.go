@@ -36,12 +36,16 @@ type Settled struct {
 // An event that has timed out and waits to go out again is still the
 // consumer's. A minimum back-off of 10 ms, doubling to 1 s, stands before a nak
 // without delay; a nak of the last attempt makes the event dead, and Next says
-// so. A term is said to the caller of Settle only.
+// so; the last 256 dead ones are refused, older ones count as settled. A term is said to the caller of Settle only.
 //
 // Without acknowledgement a verdict changes nothing; an Ack counts as a
 // confirmation of any event that the stream has carried. Errors:
-// bus.ErrUnknownConsumer, bus.ErrNotDelivered naming the id.
+// bus.ErrUnknownConsumer, bus.ErrNotDelivered naming the id, and what Lookup
+// failed with.
 func (h *Hub) Settle(consumerID string, eventIDs []string, v Verdict, upTo bool) ([]Settled, error) {
+	if v.Kind > Wip {
+		return nil, bus.ErrInvalidParameter.With("verdict %d: wanted one of ack, nak, term, wip", v.Kind)
+	}
 	h.mu.Lock()
 	s := h.consumers[consumerID]
 	h.mu.Unlock()
@@ -142,10 +146,20 @@ func (s *Stream) find(id string) (*bus.Event, error) {
 		return nil, notDelivered(id, "is not with this consumer")
 	}
 	e, err := s.hub.lookup(id)
+	if err != nil && !refusal(err) {
+		return nil, err
+	}
 	if err != nil || e == nil || !s.carried(e) {
 		return nil, notDelivered(id, "was not delivered to this consumer: wanted the id of an event of its stream")
 	}
 	return e, nil
+}
+
+// refusal tells "there is no such event" from a log that cannot be read: who
+// acknowledges must not hear that the event was never his when the disk failed.
+func refusal(err error) bool {
+	e, ok := bus.AsError(err)
+	return ok && e.Status >= 400 && e.Status < 500
 }
 
 // carried reports whether the stream has handed on this stored event.

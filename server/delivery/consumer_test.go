@@ -204,3 +204,18 @@ func TestCloseForgetsTheConsumer(t *testing.T) {
 		wantChunk(t, again, "a.x 1(1)\n")
 	})
 }
+
+func TestALogThatCannotBeReadIsNotARefusal(t *testing.T) {
+	broken := errors.New("input/output error")
+	lookup := func(string) (*bus.Event, error) { return nil, broken }
+	bubble(t, Options{Lookup: lookup}, func(t *testing.T, m *memory, h *Hub) {
+		s := ackStream(t, h, AckSpec{})
+		defer s.Close()
+		if _, err := h.Settle("c", []string{"e_1"}, Verdict{}, false); !errors.Is(err, broken) {
+			t.Errorf("got %v, want %v", err, broken)
+		}
+		if _, err := h.Settle("c", nil, Verdict{Kind: Wip + 1}, false); !errors.Is(err, bus.ErrInvalidParameter) {
+			t.Errorf("got %v, want ErrInvalidParameter", err)
+		}
+	})
+}

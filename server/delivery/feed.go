@@ -111,6 +111,10 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 		if ctx.Err() != nil {
 			return
 		}
+		events = since(events, from)
+		if err == nil && len(events) == 0 {
+			continue
+		}
 		if err != nil || events[0].Index > from {
 			f.disperse(run, err)
 			return
@@ -120,6 +124,15 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 			return
 		}
 	}
+}
+
+// since cuts off what a Reader returned below the index asked for: handed out
+// again it would be a repeat.
+func since(events []bus.Event, from uint64) []bus.Event {
+	for len(events) > 0 && events[0].Index < from {
+		events = events[1:]
+	}
+	return events
 }
 
 // atEnd reports whether a Reader's error at an index only says that there is

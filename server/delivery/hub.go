@@ -59,7 +59,9 @@ type Options struct {
 	DedupKeys   int           // how many at most; 1,000,000
 
 	// Lookup finds a stored event by id, for acknowledgements of what is no
-	// longer in flight. Any error means that there is none; nil: nothing is found.
+	// longer in flight. A bus.Error of the 4xx kind means that there is none,
+	// any other error is Settle's. It is called without a lock. nil: nothing is
+	// found.
 	Lookup func(id string) (*bus.Event, error)
 }
 
@@ -189,15 +191,17 @@ func (h *Hub) Namespaces() []string {
 	return names
 }
 
-// Streams returns how many streams carry the namespace now.
-func (h *Hub) Streams(namespace string) int {
+// Consumers returns how many open streams carry events of the namespace.
+func (h *Hub) Consumers(namespace string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	count := 0
+	n := 0
 	for s := range h.streams {
-		if slices.ContainsFunc(s.cursors, func(c *cursor) bool { return c.feed.namespace == namespace }) {
-			count++
+		for _, c := range s.cursors {
+			if c.feed.namespace == namespace {
+				n++
+			}
 		}
 	}
-	return count
+	return n
 }

@@ -67,7 +67,7 @@ func (c *cursor) readLog() (ready bool) {
 	events, err := c.reader.Next()
 	switch {
 	case err == nil:
-		c.take(events)
+		c.take(since(events, c.pos))
 		return true
 	case c.feed.atEnd(err, c.pos):
 		c.readerAt = 0 // after damage it may stand anywhere
@@ -87,6 +87,9 @@ func (c *cursor) readLog() (ready bool) {
 }
 
 func (c *cursor) take(events []bus.Event) {
+	if len(events) == 0 {
+		return
+	}
 	if first := events[0].Index; first > c.pos {
 		c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: first, Reason: ReasonRetention}
 	}

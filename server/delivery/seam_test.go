@@ -167,6 +167,7 @@ func schedule(t *testing.T, seed uint64) {
 // wantEmpty fails when closed streams have left anything behind.
 func wantEmpty(t *testing.T, h *Hub, m *memory) {
 	t.Helper()
+	synctest.Wait() // a feed that was stopped closes its reader by itself
 	for _, f := range h.feeds {
 		f.mu.Lock()
 		if !f.trie.root.empty() || len(f.views)+len(f.cursors)+len(f.bounded)+len(f.frames)+f.slabs.Len()+f.slabSum != 0 || f.cancel != nil {

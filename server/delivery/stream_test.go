@@ -205,7 +205,10 @@ func TestOpenRefusesWhatItCannotCarry(t *testing.T) {
 				t.Errorf("%s: got %v, want %v", name, err, test.want)
 			}
 		}
-		s := open(t, h, Spec{ConsumerID: "c_1"})
+		s := open(t, h, Spec{ConsumerID: "c_1", Sources: []Place{place(t, 0, "a.x")}})
+		if got := h.Consumers("a") + h.Consumers("b"); got != 1 {
+			t.Errorf("got %d consumers, want 1", got)
+		}
 		if _, err := h.Open(Spec{ConsumerID: "c_1"}); !errors.Is(err, ErrConsumerBusy) {
 			t.Errorf("got %v, want ErrConsumerBusy", err)
 		}

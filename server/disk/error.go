@@ -34,6 +34,9 @@ func (n *namespace) appendError(err error) error {
 	case outOfSpace(err) && n.log.Err() == nil:
 		return bus.ErrInsufficientSpace.With("namespace %s: %v; nothing of it was stored, make room and send it again", n.name, err)
 	}
+	if damage, ok := errors.AsType[*immuta.CorruptError](err); ok {
+		return bus.ErrStorage.With("namespace %s is damaged and takes no events, but can still be read: %v; bus verify shows all of it, and bus copy brings the good events into another directory", n.name, damage)
+	}
 	return bus.ErrStorage.With("namespace %s takes no more events until the server is started again, and can still be read: %v", n.name, err)
 }
 

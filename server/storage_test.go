@@ -1,0 +1,98 @@
+package server_test
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"example.com/bus/crypto"
+	"example.com/bus/immuta/faultfs"
+)
+
+func TestAFullDiskRefusesEventsAndTakesThemAgainWhenThereIsRoom(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files}
+	b.begin()
+	b.publish(`{"subject":"orders.1"}`)
+	var full atomic.Bool
+	full.Store(true)
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "write" && strings.Contains(c.Path, "orders.log") && full.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	a := b.refused(507, "no_space", "POST", "/", `{"subject":"orders.2","key":"k"}`)
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After, want one")
+	}
+	if got := b.open("subject=orders.*&start=oldest").subjects(1); got != "orders.1" {
+		t.Errorf("reading a full disk: got %s", got)
+	}
+	full.Store(false)
+	again := b.publish(`{"subject":"orders.2","key":"k"}`)
+	if again.field("index") != "2" || again.field("duplicate") != "" {
+		t.Errorf("got %s, want index 2, and a key that a failed publish has not used up", again.body)
+	}
+}
+
+func TestAFailedDiskTakesNoMoreUntilItIsReopenedAndIsRead(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files, failing: true}
+	b.begin()
+	b.publish(`{"subject":"orders.1"}`)
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "datasync" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	b.refused(500, "storage_failed", "POST", "/", `{"subject":"orders.2"}`)
+	files.Inject(nil)
+	b.refused(500, "storage_failed", "POST", "/", `{"subject":"orders.3"}`)
+	if a := b.do("GET", "/readyz", ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("readyz: got %d, want 503", a.status)
+	}
+	if a := b.do("GET", "/livez", ""); a.status != http.StatusOK {
+		t.Errorf("livez: got %d, want 200: a restart is for a person to decide", a.status)
+	}
+	if got := b.open("subject=orders.*&start=oldest").subjects(1); got != "orders.1" {
+		t.Errorf("reading: got %s", got)
+	}
+	b.publish(`{"subject":"app.1"}`)
+}
+
+func TestNothingThatIsPublishedStandsOnDiskInTheClear(t *testing.T) {
+	key, err := crypto.NewKey(crypto.GenerateSecret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &testBus{t: t, dir: t.TempDir(), keys: crypto.NewKeyring(key)}
+	b.begin()
+	const marker = "MARKERinTHEclear"
+	b.publish(`{"subject":"orders.` + marker + `","id":"` + marker + `","key":"` + marker + `","trace_id":"` + marker + `","payload":"` + strings.Repeat(marker, 1000) + `"}`)
+	b.restart()
+	if got := b.open("subject=orders.*&start=oldest").next("msg").field("trace_id"); got != marker {
+		t.Errorf("after a restart: got %s, want the event back", got)
+	}
+	b.stop()
+	files := 0
+	err = filepath.WalkDir(b.dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		files++
+		data, err := os.ReadFile(path)
+		if strings.Contains(string(data), marker) || strings.Contains(path, marker) {
+			t.Errorf("%s holds the marker", filepath.Base(path))
+		}
+		return err
+	})
+	if err != nil || files < 3 {
+		t.Errorf("looked at %d files, %v, want the logs and what is derived from them", files, err)
+	}
+}
