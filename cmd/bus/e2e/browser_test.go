@@ -19,7 +19,7 @@ func chromium(t *testing.T) string {
 func TestPageOfAnotherOriginSeesEveryEventOnceInOrder(t *testing.T) {
 	t.Parallel()
 	s, f, seen := setUp(t)
-	openPage(t, seen, foreignPage(t, s, f, "none"))
+	openPage(t, seen, foreignPage(t, s.url(), f, "none"))
 	seen.wantOnceInOrder(t, throughCuts(t, s, f, seen))
 }
 
@@ -34,19 +34,19 @@ func TestPageOfTheSameOriginSeesEveryEventOnceInOrder(t *testing.T) {
 func TestPageAcknowledgesEveryEventWithWhatHelloSaid(t *testing.T) {
 	t.Parallel()
 	s, f, seen := setUp(t)
-	openPage(t, seen, foreignPage(t, s, f, "manual"))
+	openPage(t, seen, foreignPage(t, s.url(), f, "manual"))
 	total := throughCuts(t, s, f, seen)
 	seen.reachAcked(t, total)
 	seen.wantAllAcked(t, total)
 }
 
 // foreignPage serves the page from an origin that is not the bus's.
-func foreignPage(t *testing.T, s *server, f *feed, ack string) string {
+func foreignPage(t *testing.T, bus string, f *feed, ack string) string {
 	t.Helper()
 	site := httptest.NewServer(http.FileServer(http.Dir("pages")))
 	t.Cleanup(site.Close)
 	query := pageQuery(f, ack)
-	query.Set("bus", s.url())
+	query.Set("bus", bus)
 	return site.URL + "/reader.html?" + query.Encode()
 }
 
