@@ -95,7 +95,7 @@ func (c *claim) takeKeys(ctx context.Context) error {
 	var keys []delivery.Key
 	var at []int // the event of each key
 	for i := range c.events {
-		if e := &c.events[i]; c.known[i] == nil && c.server.claimsKey(e) {
+		if e := &c.events[i]; c.server.claimsKey(e) {
 			keys, at = append(keys, delivery.Key{Key: e.Key, Fingerprint: fingerprint(e)}), append(at, i)
 		}
 	}
@@ -145,6 +145,9 @@ func (c *claim) append(ctx context.Context) ([]receipt, error) {
 	}
 	if c.keys != nil {
 		c.keys.Commit(commits...)
+	}
+	if c.ids != nil && c.server.config.DedupKeys > 0 {
+		c.server.remember(c.namespace, fresh) // those with ids of their own; it refuses nothing
 	}
 	return receipts, nil
 }

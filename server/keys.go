@@ -53,16 +53,26 @@ func (s *Server) loadNamespace(namespace string, since time.Time) error {
 	return nil
 }
 
+// remember keeps the keys of stored events. An event with an id of its own was
+// published when it says; a restored or copied one was published long before
+// it came here. Any other was committed within the window, whatever time its
+// publisher gave it.
 func (s *Server) remember(namespace string, events []bus.Event) {
+	now, incarnation := time.Now(), s.engine.Incarnation(namespace)
 	var entries []delivery.Entry
 	for i := range events {
 		e := &events[i]
 		if e.Key == "" {
 			continue
 		}
+		at := e.CreatedAt
+		if p, ok := bus.ParseEventID(e.Id); ok && p.Incarnation == incarnation && now.Sub(at) > s.config.DedupWindow {
+			at = now
+		}
 		entries = append(entries, delivery.Entry{
 			Key:     delivery.Key{Key: e.Key, Fingerprint: fingerprint(e)},
 			Receipt: delivery.Receipt{Index: e.Index, ID: e.Id, CreatedAt: e.CreatedAt},
+			At:      at,
 		})
 	}
 	if len(entries) > 0 {

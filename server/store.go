@@ -54,4 +54,9 @@ func (s *Server) claimsAny(events []bus.Event) bool {
 	return false
 }
 
-func (s *Server) claimsKey(e *bus.Event) bool { return e.Key != "" && s.config.DedupKeys > 0 }
+// claimsKey: an event that brings its id is told apart by that. Restored and
+// copied events do, and a log may well have a key twice, further apart than the
+// window.
+func (s *Server) claimsKey(e *bus.Event) bool {
+	return e.Key != "" && e.Id == "" && s.config.DedupKeys > 0
+}
