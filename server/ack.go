@@ -149,10 +149,7 @@ func (s *Server) reply(r *http.Request, settled []delivery.Settled, reply bus.Ev
 	if len(settled) != 1 {
 		return false
 	}
-	asked := settled[0].Event
-	if asked == nil {
-		asked, _ = s.lookup(settled[0].EventID)
-	}
+	asked := settled[0].Event // nil when another ack came first, which has answered
 	if asked == nil || asked.ResponseSubject == "" {
 		return false
 	}
@@ -168,18 +165,15 @@ func (s *Server) reply(r *http.Request, settled []delivery.Settled, reply bus.Ev
 	return err == nil
 }
 
-// lookup finds an event by its id in any namespace.
-func (s *Server) lookup(id string) (*bus.Event, error) {
+// lookup finds an event of a namespace by its id.
+func (s *Server) lookup(namespace, id string) (*bus.Event, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.WriteTimeout)
 	defer cancel()
-	for _, namespace := range s.engine.Namespaces() {
-		index, err := s.engine.Find(ctx, namespace, id)
-		if err != nil {
-			continue
-		}
-		return s.readOne(namespace, index)
+	index, err := s.engine.Find(ctx, namespace, id)
+	if err != nil {
+		return nil, err
 	}
-	return nil, bus.ErrUnknownEvent.With("%q", id)
+	return s.readOne(namespace, index)
 }
 
 // readOne reads the event at an index.

@@ -98,6 +98,7 @@ func (s *Server) writeReply(w http.ResponseWriter, rc receipt, reply bus.Event) 
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	s.setAnswerDeadline(w)
 	w.Write(body)
 }
 

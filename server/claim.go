@@ -21,6 +21,10 @@ func fingerprint(e *bus.Event) (f [16]byte) {
 	return f
 }
 
+// idClaim begins the name under which an id is held. No key can: keys have no
+// control characters.
+const idClaim = "\x00id "
+
 // claim holds the keys and ids of events while they are appended, so that two
 // requests with one key store one event. Ids come before keys in every
 // request, so no two of them can wait for each other.
@@ -45,7 +49,7 @@ func (c *claim) takeIDs(ctx context.Context) (err error) {
 	var names []delivery.Key
 	for i := range c.events {
 		if e := &c.events[i]; e.Id != "" {
-			names = append(names, delivery.Key{Key: "id " + e.Id, Fingerprint: fingerprint(e)})
+			names = append(names, delivery.Key{Key: idClaim + e.Id, Fingerprint: fingerprint(e)})
 		}
 	}
 	if len(names) == 0 {

@@ -113,11 +113,14 @@ func (st *stream) write(out []byte) error {
 		return nil
 	}
 	st.server.setWriteDeadline(st.control)
-	if _, err := st.w.Write(out); err != nil {
-		st.server.metrics.slowEviction(err)
-		return err
+	_, err := st.w.Write(out)
+	if err == nil {
+		err = st.control.Flush()
 	}
-	return st.control.Flush()
+	// HTTP/2 resets a stream whose deadline passes, also while nothing is written.
+	st.control.SetWriteDeadline(time.Time{})
+	st.server.metrics.slowEviction(err)
+	return err
 }
 
 // keep holds on to a small buffer for the next frames, so that a stream with
@@ -128,8 +131,4 @@ func (st *stream) keep(buf []byte) {
 	} else {
 		st.buf = nil
 	}
-}
-
-func (s *Server) setWriteDeadline(c *http.ResponseController) {
-	c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
 }
