@@ -98,6 +98,9 @@ func (r *report) end(key string, e event) {
 	if e.Action == "fail" && said != nil {
 		fmt.Fprintf(r.out, "--- FAIL %s %s\n%s", e.Package, e.Test, said)
 	}
+	if e.Action == "fail" && e.Test == "" {
+		r.unfinished(e.Package)
+	}
 	switch {
 	case e.Test == "" && e.Action == "pass":
 		r.packages++
@@ -111,6 +114,16 @@ func (r *report) end(key string, e event) {
 		r.failed++
 	default:
 		r.skipped = append(r.skipped, e.Package+" "+e.Test)
+	}
+}
+
+// unfinished tells what tests said that never ended: the process died in one of
+// them.
+func (r *report) unfinished(name string) {
+	for key, said := range r.said {
+		if test, ours := strings.CutPrefix(key, name+" "); ours {
+			fmt.Fprintf(r.out, "--- DIED %s %s\n%s", name, test, said)
+		}
 	}
 }
 
