@@ -95,6 +95,9 @@ func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func(
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if follow {
+		return errors.New("the server has ended the stream for good; run it again to go on")
+	}
 	// A stream that ends early must not pass for a whole one.
 	if last := s.last[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
 		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
