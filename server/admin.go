@@ -131,5 +131,5 @@ func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event,
 	if err != nil {
 		return nil, err
 	}
-	return s.readOne(namespace, index)
+	return s.readStored(r.Context(), namespace, index)
 }

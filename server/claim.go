@@ -80,7 +80,7 @@ func (c *claim) findID(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	have, err := c.server.readOne(c.namespace, index)
+	have, err := c.server.readStored(ctx, c.namespace, index)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const (
 	defaultAttempts   = 3
 	maxAttempts       = 1_000_000
 	maxWait           = time.Hour
-	maxArrayBytes     = 32 << 20 // of one JSON array, which is held in memory
+	maxArrayBytes     = 4 << 20 // of one JSON array, which is held in memory
 )
 
 var subscribeParams = []string{

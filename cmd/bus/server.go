@@ -92,6 +92,7 @@ func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) ser
 		MaxEvent:       int(cfg.MaxEvent),
 		MaxBatch:       int(cfg.MaxBatch),
 		MaxBatchEvents: int(cfg.MaxBatchEvents),
+		MaxBuffered:    int(cfg.MaxBuffered),
 		DedupWindow:    time.Duration(cfg.DedupWindow),
 		DedupKeys:      keys,
 		Heartbeat:      time.Duration(cfg.Heartbeat),

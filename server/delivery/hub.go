@@ -14,7 +14,7 @@ import (
 // travel on the wire are those of package bus.
 var (
 	ErrClosed       = errors.New("delivery is closed")
-	ErrSlowInbox    = errors.New("the stream fell too far behind on its inbox: wanted at most 256 events waiting; read faster or open more inboxes")
+	ErrSlowInbox    = errors.New("the stream fell too far behind on its inbox: wanted at most 256 events and 4 MiB waiting; read faster or open more inboxes")
 	ErrConsumerBusy = errors.New("a consumer with this id is connected")
 )
 
