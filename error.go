@@ -3,7 +3,6 @@ package bus
 import (
 	"errors"
 	"fmt"
-	"net/http"
 )
 
 // Error is a refusal as it travels on the wire (application/problem+json, RFC
@@ -56,36 +55,55 @@ func newError(status int, code, title string) *Error {
 	return &Error{Code: code, Title: title, Status: status}
 }
 
-// The refusals. They are values to compare with errors.Is and must not be
-// changed.
+// The refusals, each with the status it travels with. They are values to compare
+// with errors.Is and must not be changed.
 var (
-	ErrInvalidJSON       = newError(http.StatusBadRequest, "invalid_json", "the body is not valid JSON")
-	ErrUnknownField      = newError(http.StatusBadRequest, "unknown_field", "the event has a field that does not exist")
-	ErrInvalidEvent      = newError(http.StatusBadRequest, "invalid_event", "the event has a field with a wrong value")
-	ErrInvalidSubject    = newError(http.StatusBadRequest, "invalid_subject", "the subject is not valid")
-	ErrInvalidID         = newError(http.StatusBadRequest, "invalid_id", "the id is not valid")
-	ErrMissingSubject    = newError(http.StatusBadRequest, "missing_subject", "a subject is missing")
-	ErrMixedNamespaces   = newError(http.StatusBadRequest, "mixed_namespaces", "a batch belongs to one namespace")
-	ErrInvalidParameter  = newError(http.StatusBadRequest, "invalid_parameter", "a parameter has a wrong value")
-	ErrUnknownParameter  = newError(http.StatusBadRequest, "unknown_parameter", "a parameter does not exist")
-	ErrForbiddenOrigin   = newError(http.StatusForbidden, "forbidden_origin", "this origin may not do that")
-	ErrNotFound          = newError(http.StatusNotFound, "not_found", "there is nothing at this path")
-	ErrUnknownNamespace  = newError(http.StatusNotFound, "unknown_namespace", "the namespace is not declared")
-	ErrUnknownConsumer   = newError(http.StatusNotFound, "unknown_consumer", "the consumer is not connected")
-	ErrUnknownEvent      = newError(http.StatusNotFound, "unknown_event", "there is no such event")
-	ErrNotDelivered      = newError(http.StatusNotFound, "not_delivered", "the event is not with this consumer")
-	ErrMethodNotAllowed  = newError(http.StatusMethodNotAllowed, "method_not_allowed", "the method is not allowed here")
-	ErrNotAcceptable     = newError(http.StatusNotAcceptable, "not_acceptable", "none of the accepted types can be answered")
-	ErrRequestTimeout    = newError(http.StatusRequestTimeout, "request_timeout", "the body did not arrive in time")
-	ErrTooLarge          = newError(http.StatusRequestEntityTooLarge, "too_large", "the event or batch is over the limit")
-	ErrUnsupportedMedia  = newError(http.StatusUnsupportedMediaType, "unsupported_media_type", "the content type or encoding cannot be taken")
-	ErrKeyConflict       = newError(http.StatusUnprocessableEntity, "key_conflict", "the key belongs to another event")
-	ErrStorage           = newError(http.StatusInternalServerError, "storage_failed", "the log takes no more events")
-	ErrCorrupt           = newError(http.StatusInternalServerError, "corrupt", "the log is damaged")
-	ErrInternal          = newError(http.StatusInternalServerError, "internal", "something went wrong inside the server")
-	ErrUnavailable       = newError(http.StatusServiceUnavailable, "unavailable", "the server takes no more requests of this kind now")
-	ErrSlowReader        = newError(http.StatusServiceUnavailable, "slow_reader", "the stream was not read fast enough")
-	ErrConfirmTimeout    = newError(http.StatusGatewayTimeout, "confirm_timeout", "the event is stored, but not enough consumers acknowledged it in time")
-	ErrReplyTimeout      = newError(http.StatusGatewayTimeout, "reply_timeout", "the event is stored, but no reply came in time")
-	ErrInsufficientSpace = newError(http.StatusInsufficientStorage, "no_space", "the disk is full")
+	ErrInvalidJSON       = newError(400, "invalid_json", "the body is not valid JSON")
+	ErrUnknownField      = newError(400, "unknown_field", "the event has a field that does not exist")
+	ErrInvalidEvent      = newError(400, "invalid_event", "the event has a field with a wrong value")
+	ErrInvalidSubject    = newError(400, "invalid_subject", "the subject is not valid")
+	ErrInvalidID         = newError(400, "invalid_id", "the id is not valid")
+	ErrMissingSubject    = newError(400, "missing_subject", "a subject is missing")
+	ErrMixedNamespaces   = newError(400, "mixed_namespaces", "a batch belongs to one namespace")
+	ErrInvalidParameter  = newError(400, "invalid_parameter", "a parameter has a wrong value")
+	ErrUnknownParameter  = newError(400, "unknown_parameter", "a parameter does not exist")
+	ErrForbiddenOrigin   = newError(403, "forbidden_origin", "this origin may not do that")
+	ErrNotFound          = newError(404, "not_found", "there is nothing at this path")
+	ErrUnknownNamespace  = newError(404, "unknown_namespace", "the namespace is not declared")
+	ErrUnknownConsumer   = newError(404, "unknown_consumer", "the consumer is not connected")
+	ErrUnknownEvent      = newError(404, "unknown_event", "there is no such event")
+	ErrNotDelivered      = newError(404, "not_delivered", "the event is not with this consumer")
+	ErrMethodNotAllowed  = newError(405, "method_not_allowed", "the method is not allowed here")
+	ErrNotAcceptable     = newError(406, "not_acceptable", "none of the accepted types can be answered")
+	ErrRequestTimeout    = newError(408, "request_timeout", "the body did not arrive in time")
+	ErrTooLarge          = newError(413, "too_large", "the event or batch is over the limit")
+	ErrUnsupportedMedia  = newError(415, "unsupported_media_type", "the content type or encoding cannot be taken")
+	ErrKeyConflict       = newError(422, "key_conflict", "the key belongs to another event")
+	ErrStorage           = newError(500, "storage_failed", "the log takes no more events")
+	ErrCorrupt           = newError(500, "corrupt", "the log is damaged")
+	ErrInternal          = newError(500, "internal", "something went wrong inside the server")
+	ErrUnavailable       = newError(503, "unavailable", "the server takes no more requests of this kind now")
+	ErrSlowReader        = newError(503, "slow_reader", "the stream was not read fast enough")
+	ErrConfirmTimeout    = newError(504, "confirm_timeout", "the event is stored, but not enough consumers acknowledged it in time")
+	ErrReplyTimeout      = newError(504, "reply_timeout", "the event is stored, but no reply came in time")
+	ErrInsufficientSpace = newError(507, "no_space", "the disk is full")
 )
+
+// DamageError says that the events with indexes From to Next-1 of a namespace
+// cannot be read. Next is 0 when nothing readable is known after them.
+type DamageError struct {
+	Namespace  string
+	From, Next uint64
+	Err        error // what was found, with file and offset
+}
+
+// Error names the range and the cause.
+func (e *DamageError) Error() string {
+	if e.Next == 0 {
+		return fmt.Sprintf("namespace %s is damaged from index %d on: %v", e.Namespace, e.From, e.Err)
+	}
+	return fmt.Sprintf("namespace %s is damaged from index %d to %d: %v", e.Namespace, e.From, e.Next-1, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *DamageError) Unwrap() error { return e.Err }

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"strconv"
@@ -36,8 +37,19 @@ type Event struct {
 
 // MarshalJSON returns the wire form: a JSON payload under "payload", any other
 // under "payload_base64".
-func (e *Event) MarshalJSON() ([]byte, error) {
+func (e Event) MarshalJSON() ([]byte, error) {
 	return e.AppendJSON(make([]byte, 0, len(e.Payload)+256)), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes, as ParseDelivery does: names that
+// are not known are passed over. The event shares no memory with data.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	read, _, err := ParseDelivery(bytes.Clone(data))
+	if err != nil {
+		return err
+	}
+	*e = read
+	return nil
 }
 
 // AppendJSON appends the wire form to dst, on one line. It allocates nothing
@@ -47,10 +59,14 @@ func (e *Event) AppendJSON(dst []byte) []byte {
 	return dst
 }
 
-// AppendAttempt is AppendJSON for a delivery that is not the first.
-func (e *Event) AppendAttempt(dst []byte, attempt int) []byte {
-	dst = append(e.appendHead(dst), `,"attempt":`...)
-	dst = strconv.AppendInt(dst, int64(attempt), 10)
+// AppendDelivery is AppendJSON for a delivery: one that is not the first says
+// which it is.
+func (e *Event) AppendDelivery(dst []byte, attempt int) []byte {
+	dst = e.appendHead(dst)
+	if attempt > 1 {
+		dst = append(dst, `,"attempt":`...)
+		dst = strconv.AppendInt(dst, int64(attempt), 10)
+	}
 	return append(dst, '}')
 }
 

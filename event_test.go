@@ -22,6 +22,21 @@ func TestAnEventComesBackAsItWasSent(t *testing.T) {
 	}
 }
 
+func TestAnEventIsMarshalledInItsWireForm(t *testing.T) {
+	want := Event{Id: "x", Subject: "a.b", Index: 3, TraceId: "t", Key: "k", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Payload: []byte(`[1]`)}
+	for name, value := range map[string]any{"value": want, "pointer": &want, "in a slice": []Event{want}} {
+		text, err := json.Marshal(value)
+		if err != nil || !strings.Contains(string(text), `"trace_id":"t"`) {
+			t.Errorf("%s: got %s, %v, want the wire form", name, text, err)
+		}
+	}
+	text, _ := json.Marshal(want)
+	var got Event
+	if err := json.Unmarshal(text, &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
 func TestBytesComeBackAsBytes(t *testing.T) {
 	want := Event{Subject: "files.put", ContentType: "image/png", Payload: []byte{0, 1, 2, 255, '\n'}}
 	got, err := ParseEvent(want.AppendJSON(nil))
@@ -95,7 +110,7 @@ func TestABatchNamesTheItemThatIsWrong(t *testing.T) {
 
 func TestADeliveryKeepsIndexAndAttemptAndPassesOverWhatIsNew(t *testing.T) {
 	want := Event{Id: "e_00000001", Subject: "a.b", Index: 7, CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Payload: []byte(`{"x":1}`)}
-	line := bytes.Replace(want.AppendAttempt(nil, 3), []byte(`{"id"`), []byte(`{"new":{"a":[1]},"id"`), 1)
+	line := bytes.Replace(want.AppendDelivery(nil, 3), []byte(`{"id"`), []byte(`{"new":{"a":[1]},"id"`), 1)
 	got, attempt, err := ParseDelivery(line)
 	if err != nil || attempt != 3 || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, attempt %d, %v, want %+v, attempt 3", got, attempt, err, want)

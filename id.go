@@ -11,7 +11,6 @@ const (
 	MaxIDLen         = 64
 	MaxIndex         = 1<<48 - 1 // highest index of a namespace
 	IncarnationBits  = 36        // bits of a log's identity that ids carry
-	MaxIDPositions   = 4         // positions that always fit in one id
 	incarnationChars = 6
 	indexChars       = 8
 )
@@ -29,8 +28,8 @@ type Position struct {
 }
 
 // FormatID returns the id that says these positions: one for an event, one for
-// each namespace for the resume point of a stream. Up to MaxIDPositions the
-// result has at most MaxIDLen bytes.
+// each namespace for the resume point of a stream. Up to four
+// positions the result has at most MaxIDLen bytes.
 func FormatID(positions ...Position) string {
 	return string(AppendID(make([]byte, 0, MaxIDLen), positions...))
 }

@@ -11,34 +11,9 @@ const (
 	MaxSubjectLen = 255 // bytes in a subject, dots included
 )
 
-// InboxNamespace is the reserved first segment of inbox subjects. They live in
-// memory, match exactly, and are never written to a log.
-const InboxNamespace = "_bus_"
-
-// Namespace returns the first segment of a subject or pattern, without
-// checking either.
-func Namespace(subject string) string {
-	namespace, _, _ := strings.Cut(subject, ".")
-	return namespace
-}
-
-// IsInbox reports whether the subject is an inbox: in memory, never persisted.
-func IsInbox(subject string) bool { return Namespace(subject) == InboxNamespace }
-
 // CheckSubject returns nil for a subject that can be published to, and an
 // error with the code of ErrInvalidSubject otherwise. Wildcards are refused.
 func CheckSubject(subject string) error { return checkSubject(subject, false) }
-
-// CheckNamespace returns nil for a name that can be declared as a namespace.
-func CheckNamespace(name string) error {
-	switch {
-	case name == InboxNamespace:
-		return ErrInvalidSubject.With("namespace %q is reserved for inboxes", name)
-	case !validSegment(name):
-		return ErrInvalidSubject.With("namespace %.80q: wanted 1 to %d characters of A-Z a-z 0-9 _ -", name, MaxSegmentLen)
-	}
-	return nil
-}
 
 // checkSubject walks the segments once. It is on the path of every publish, so
 // it allocates nothing unless something is wrong.

@@ -30,10 +30,7 @@ func (e *Event) Ack(ctx context.Context, opts ...AckOption) error {
 
 // MarshalJSON returns the event as the stream has it, with its attempt if it is not the first.
 func (e *Event) MarshalJSON() ([]byte, error) {
-	if e.Attempt > 1 {
-		return e.AppendAttempt(nil, e.Attempt), nil
-	}
-	return e.AppendJSON(nil), nil
+	return e.AppendDelivery(nil, e.Attempt), nil
 }
 
 // readEvent makes a new event of a frame's data, which is not kept. Fields that

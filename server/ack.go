@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"net/http"
 	"time"
 
@@ -130,7 +129,8 @@ func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, held *lease, re
 	if err := setPayload(&reply, body, media, r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	return &reply, nil
+	reply.Subject = bus.NewInbox() // for the check; reply puts the right one
+	return &reply, reply.Check()
 }
 
 func ackAnswerOf(settled []delivery.Settled) ackAnswer {
@@ -173,39 +173,4 @@ func (s *Server) reply(r *http.Request, consumerID string, settled []delivery.Se
 	reply.Key = "reply " + consumerID + " " + asked.Id
 	_, err := s.store(r.Context(), []bus.Event{reply})
 	return err == nil, err
-}
-
-// lookup finds an event of a namespace by its id.
-func (s *Server) lookup(namespace, id string) (*bus.Event, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.config.WriteTimeout)
-	defer cancel()
-	index, err := s.engine.Find(ctx, namespace, id)
-	if err != nil {
-		return nil, err
-	}
-	return s.readStored(ctx, namespace, index)
-}
-
-// readStored reads an event that has been stored. With --sync=interval it may
-// not be readable yet, because nobody sees an event before it is durable.
-func (s *Server) readStored(ctx context.Context, namespace string, index uint64) (*bus.Event, error) {
-	if err := s.engine.Wait(ctx, namespace, index); err != nil {
-		return nil, err
-	}
-	return s.readOne(namespace, index)
-}
-
-// readOne reads the event at an index.
-func (s *Server) readOne(namespace string, index uint64) (*bus.Event, error) {
-	first, next := s.engine.Bounds(namespace)
-	if index < first || index >= next {
-		return nil, bus.ErrUnknownEvent.With("index %d; %s holds %d to %d", index, namespace, first, next-1)
-	}
-	reader := s.engine.Reader(namespace, index)
-	defer reader.Close()
-	events, err := reader.Next()
-	if err != nil {
-		return nil, err
-	}
-	return &events[0], nil
 }

@@ -66,13 +66,18 @@ func TestWrongAcksAreRefused(t *testing.T) {
 }
 
 func TestTheWindowBoundsWhatIsOut(t *testing.T) {
-	b := openBus(t)
+	b := openBus(t, func(c *server.Config) { c.Heartbeat = 5 * time.Millisecond })
 	b.publish(`[{"subject":"orders.1"},{"subject":"orders.2"},{"subject":"orders.3"}]`)
-	s := b.open("subject=orders.*&start=oldest&ack=manual&inflight=1")
+	s := b.open("subject=orders.*&start=oldest&ack=manual&inflight=1&redelivery=1h")
 	for i := range 3 {
 		f := s.next("msg")
-		if got, want := f.field("subject"), fmt.Sprintf("orders.%d", i+1); got != want || f.field("attempt") != "" {
-			t.Fatalf("got %s, want %s alone", f.data, want)
+		if got, want := f.field("subject"), fmt.Sprintf("orders.%d", i+1); got != want {
+			t.Fatalf("got %s, want %s", f.data, want)
+		}
+		for range 2 { // nothing but pings comes before it is acknowledged
+			if f, ok := s.read(); !ok || f.event != "ping" {
+				t.Fatalf("got %+v, want a ping", f)
+			}
 		}
 		b.ack(s, f, "")
 	}
@@ -93,12 +98,11 @@ func TestUpToAcknowledgesAllBefore(t *testing.T) {
 	s.ended()
 }
 
-func TestVerdicts(t *testing.T) {
+func TestNakBringsAnEventBackAndTermDoesNot(t *testing.T) {
 	b := openBus(t)
 	b.publish(`[{"subject":"orders.1"},{"subject":"orders.2"}]`)
 	s := b.open("subject=orders.*&start=oldest&ack=manual&redelivery=1h&limit=2")
 	one, two := s.next("msg"), s.next("msg")
-	b.ack(s, two, "&verdict=wip")
 	b.ack(s, one, "&verdict=nak&delay=1ms")
 	again := s.next("msg")
 	if again.field("id") != one.field("id") || again.field("attempt") != "2" {
@@ -107,6 +111,52 @@ func TestVerdicts(t *testing.T) {
 	b.ack(s, again, "&verdict=term")
 	b.ack(s, two, "")
 	s.ended()
+	if got := b.do("GET", "/metrics", "").body; !strings.Contains(got, "bus_dead_letters_total 1") {
+		t.Error("an event that its consumer will never take is not counted")
+	}
+}
+
+func TestAnEventAtWorkIsNotSettled(t *testing.T) {
+	b := openBus(t)
+	b.publish(`{"subject":"orders.1"}`)
+	s := b.open("subject=orders.*&start=oldest&ack=manual&redelivery=50ms&redelivery_count=2")
+	f := s.next("msg")
+	if a := b.ack(s, f, "&verdict=wip"); a.status != http.StatusAccepted {
+		t.Fatalf("wip: got %d %s", a.status, a.body)
+	}
+	if again := s.next("msg"); again.field("attempt") != "2" {
+		t.Errorf("got %s, want it once more, because nothing came after wip", again.data)
+	}
+}
+
+func TestAnIDThatStandsInTwoNamespacesIsAcknowledgedInEach(t *testing.T) {
+	b := openBus(t)
+	b.publish(`{"subject":"app.x","id":"order-1","payload":1}`)
+	b.publish(`{"subject":"orders.x","id":"order-1","payload":2}`)
+	for _, ack := range []string{"none", "manual"} {
+		s := b.open("subject=orders.x&start=oldest&ack=" + ack)
+		f := s.next("msg")
+		for range 2 { // twice is fine
+			if a := b.ack(s, f, ""); a.status != http.StatusAccepted {
+				t.Errorf("ack=%s: got %d %s, want 202", ack, a.status, a.body)
+			}
+		}
+	}
+}
+
+func TestAReplyThatIsSentTwiceIsStoredOnce(t *testing.T) {
+	b := openBus(t)
+	service := b.open("subject=app.add&ack=manual")
+	b.publish(`{"subject":"app.add","response_subject":"orders.answers"}`)
+	f := service.next("msg")
+	for range 2 {
+		if a := b.do("PUT", service.hello.field("ack_url")+f.field("id"), `3`); a.field("replied") != "true" {
+			t.Errorf("got %d %s, want it replied", a.status, a.body)
+		}
+	}
+	if a := b.do("GET", "/?subject=orders.answers&start=oldest&until=newest", "", "Accept: application/x-ndjson"); len(lines(a.body)) != 1 {
+		t.Errorf("got %s, want one reply", a.body)
+	}
 }
 
 func TestAConfirmedPublishWaitsForDistinctConsumers(t *testing.T) {

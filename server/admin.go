@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"example.com/bus"
@@ -92,7 +91,7 @@ func (s *Server) listNamespaces(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) inspect(namespace string) bus.NamespaceInfo {
 	info := s.engine.Inspect(namespace)
-	info.Consumers = s.hub.Consumers(namespace)
+	info.Streams = s.hub.Streams(namespace)
 	return info
 }
 
@@ -118,18 +117,4 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.writeJSON(w, http.StatusOK, e)
-}
-
-func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event, error) {
-	if index, err := strconv.ParseUint(name, 10, 64); err == nil {
-		return s.readOne(namespace, index)
-	}
-	if err := bus.CheckID(name); err != nil {
-		return nil, err
-	}
-	index, err := s.engine.Find(r.Context(), namespace, name)
-	if err != nil {
-		return nil, err
-	}
-	return s.readStored(r.Context(), namespace, index)
 }

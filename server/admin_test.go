@@ -29,8 +29,8 @@ func TestTheServerTellsAboutItself(t *testing.T) {
 		}
 		b.refused(405, "method_not_allowed", "POST", path, "")
 	}
-	if got := b.do("GET", "/v1/namespaces/orders", "").field("consumers"); got != "1" {
-		t.Errorf("consumers: got %s, want 1", got)
+	if got := b.do("GET", "/v1/namespaces/orders", "").field("streams"); got != "1" {
+		t.Errorf("streams: got %s, want 1", got)
 	}
 	b.refused(400, "unknown_parameter", "GET", "/v1/namespaces?verbose=1", "")
 	s.close()

@@ -66,7 +66,7 @@ func (st *stream) items(out []byte, deliveries []delivery.Delivery) []byte {
 			out = append(out, ',')
 		}
 		st.advance(d.Namespace, d.Event.Index)
-		out = appendDelivery(append(out, '\n'), d)
+		out = d.Event.AppendDelivery(append(out, '\n'), d.Attempt)
 	}
 	st.server.metrics.delivered(len(deliveries))
 	return out

@@ -3,37 +3,12 @@ package server
 import (
 	"errors"
 	"io"
+	"mime"
 	"net/http"
 	"os"
-	"time"
 
 	"example.com/bus"
 )
-
-// setReadDeadline gives the body its time. Transports that know no deadlines
-// (a test's recorder) go without.
-func (s *Server) setReadDeadline(w http.ResponseWriter) {
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
-}
-
-// setAnswerDeadline gives an answer its time, so that a peer that does not read
-// cannot hold a connection and what was to be written for ever.
-func (s *Server) setAnswerDeadline(w http.ResponseWriter) {
-	s.setWriteDeadline(http.NewResponseController(w))
-}
-
-func (s *Server) setWriteDeadline(c *http.ResponseController) {
-	c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
-}
-
-// clearDeadlines gives a connection its leisure back. net/http keeps looking
-// whether the peer is gone while a publisher waits for confirmations, and a
-// read deadline that passes meanwhile looks like that; a write deadline left
-// behind would cut the next request on the connection.
-func clearDeadlines(c *http.ResponseController) {
-	c.SetReadDeadline(time.Time{})
-	c.SetWriteDeadline(time.Time{})
-}
 
 // readBody reads a body of at most one bytes if it is a single event, and most
 // if it is an array. It stops at the limit: what lies beyond is not read. The
@@ -102,4 +77,25 @@ func firstByte(body []byte) byte {
 		}
 	}
 	return 0
+}
+
+// checkEncoding: bodies are taken as they are, so that a small body cannot
+// become a large one.
+func checkEncoding(r *http.Request) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return bus.ErrUnsupportedMedia.With("content-encoding %.40q; wanted the body as it is", e)
+	}
+	return nil
+}
+
+func mediaType(r *http.Request) (string, error) {
+	header := r.Header.Get("Content-Type")
+	if header == "" {
+		return "", nil
+	}
+	media, _, err := mime.ParseMediaType(header)
+	if err != nil {
+		return "", bus.ErrUnsupportedMedia.With("content-type %.80q cannot be read", header)
+	}
+	return media, nil
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"strconv"
 	"time"
 )
 
@@ -69,5 +68,3 @@ func (k *streamClock) pingDue(now time.Time) bool {
 	k.nextPing = now.Add(k.heartbeat)
 	return true
 }
-
-func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"example.com/bus"
+	"example.com/bus/server/delivery"
 )
 
 // Engine keeps events. What it promises is what the bus promises: an event is
@@ -39,12 +40,10 @@ type Engine interface {
 	// engine is closed.
 	Wait(ctx context.Context, namespace string, from uint64) error
 
-	// Reader reads events from an index on. See delivery.Source.
-	Reader(namespace string, from uint64) interface {
-		Next() ([]bus.Event, error)
-		Seek(index uint64)
-		Close()
-	}
+	// Reader reads events from an index on, in index order; from the first that
+	// is kept when that is later. See delivery.Reader for what Next returns. Of
+	// an unknown namespace it reads nothing.
+	Reader(namespace string, from uint64) delivery.Reader
 
 	// Find returns the index of the event with this id without scanning the log:
 	// an id that the namespace gave, or one that came with a restored or copied
@@ -55,9 +54,11 @@ type Engine interface {
 	// past the last when there is none.
 	IndexAt(ctx context.Context, namespace string, t time.Time) (uint64, error)
 
-	// Inspect returns what there is to say about a namespace.
+	// Inspect returns what there is to say about a namespace. It is asked by
+	// every look at /metrics, so it must not read the log.
 	Inspect(namespace string) bus.NamespaceInfo
 
-	// Close makes everything durable and lets the directory go.
+	// Close makes everything durable and lets the directory go. A second call
+	// returns what the first did.
 	Close() error
 }

@@ -57,7 +57,7 @@ func newNDJSONFormat() ndjsonFormat {
 func (f ndjsonFormat) mediaType() string { return typeNDJSON }
 
 func (f ndjsonFormat) event(dst []byte, _ []bus.Position, d delivery.Delivery) []byte {
-	return append(appendDelivery(dst, d), '\n')
+	return append(d.Event.AppendDelivery(dst, d.Attempt), '\n')
 }
 
 func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data any) []byte {
@@ -73,10 +73,3 @@ func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data an
 func (f ndjsonFormat) end(dst []byte, _ int) []byte { return dst }
 
 func (f ndjsonFormat) shared(string) *delivery.Format { return f.plain }
-
-func appendDelivery(dst []byte, d delivery.Delivery) []byte {
-	if d.Attempt > 1 {
-		return d.Event.AppendAttempt(dst, d.Attempt)
-	}
-	return d.Event.AppendJSON(dst)
-}

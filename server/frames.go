@@ -1,6 +1,7 @@
 package server
 
 import (
+	"strconv"
 	"time"
 
 	"example.com/bus"
@@ -54,10 +55,11 @@ func (st *stream) chunk(c *delivery.Chunk) []byte {
 		st.server.metrics.delivered(c.Count)
 		return c.Frames
 	}
-	out := append(st.buf[:0], c.Frames...)
+	out := st.buf[:0]
 	for _, gap := range c.Gaps {
-		out = st.gap(out, gap)
+		out = st.gap(out, gap) // before the events that follow it
 	}
+	out = append(out, c.Frames...)
 	var floor []bus.Position
 	if st.sub.ack != nil && len(c.Deliveries) > 0 {
 		floor = st.resume()
@@ -100,7 +102,7 @@ func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
 
 // damageGap is the frame for events that cannot be read.
 func damageGap(gap delivery.Gap) gapFrame {
-	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + itoa(gap.From), ResumedIndex: gap.Next, Reason: gap.Reason}
+	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason}
 	if gap.Next > 0 {
 		lost := gap.Next - gap.From
 		frame.Lost = &lost

@@ -2,11 +2,13 @@ package server_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -70,8 +72,8 @@ func TestForeignPagesMayNotUseTheBus(t *testing.T) {
 	}
 }
 
-// raw sends bytes as they are and returns the status line, "" when the
-// connection was closed without one.
+// raw sends bytes as they are and returns the status line, "" when the server
+// closed the connection without one. To be left waiting fails the test.
 func (b *testBus) raw(request string) string {
 	b.t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
@@ -83,7 +85,10 @@ func (b *testBus) raw(request string) string {
 	if _, err := io.WriteString(c, request); err != nil {
 		return ""
 	}
-	line, _ := bufio.NewReader(c).ReadString('\n')
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		b.t.Errorf("%.60q: the server neither answers nor ends the connection", request)
+	}
 	return line
 }
 
@@ -149,4 +154,56 @@ func TestAReaderThatDoesNotReadIsLetGoAndHoldsNobodyUp(t *testing.T) {
 			t.Fatal("the reader that does not read is still there, want it let go and counted")
 		}
 	}
+}
+
+func TestAnAnswerThatIsNotReadIsGivenUp(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.WriteTimeout = 50 * time.Millisecond })
+	b.publish(`{"subject":"orders.x","payload":"` + strings.Repeat("x", 1_000_000) + `"}`)
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.(*net.TCPConn).SetReadBuffer(4 << 10)
+	request := "GET /v1/namespaces/orders/events/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+	c.SetDeadline(time.Now().Add(patience))
+	for { // without reading, until the server has had enough
+		if _, err := io.WriteString(c, request); err != nil {
+			if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+				t.Error("the connection is still held, want it let go")
+			}
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+func TestLargeRequestsTogetherAreBounded(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.MaxEvent, c.MaxBatch, c.MaxBuffered = 1<<20, 1<<20, 1 })
+	var slow []net.Conn
+	for range 8 { // each has sent most of a large body; four may be held
+		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		fmt.Fprintf(c, "POST /?subject=orders.x HTTP/1.1\r\nHost: x\r\nContent-Type: text/x\r\nContent-Length: %d\r\n\r\n%s", 1<<20, strings.Repeat("x", 1<<20-1))
+		slow = append(slow, c)
+	}
+	refused, accepted := 0, 0
+	for _, c := range slow { // who is left finishes, and is taken
+		io.WriteString(c, "x")
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		switch {
+		case strings.Contains(line, " 503 "):
+			refused++
+		case strings.Contains(line, " 202 "):
+			accepted++
+		}
+	}
+	if refused == 0 || accepted == 0 {
+		t.Errorf("got %d refused and %d accepted of 8, want some of each", refused, accepted)
+	}
+	b.publish(`{"subject":"orders.fine"}`)
 }

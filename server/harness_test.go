@@ -3,6 +3,7 @@ package server_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -29,6 +30,7 @@ type testBus struct {
 	files   immuta.FS      // nil: the real ones
 	keys    immuta.Sealing // nil: plain
 	failing bool           // closing the engine is to fail
+	sync    string         // durability; always when empty
 	server  *server.Server
 	engine  *disk.Engine
 	served  chan error
@@ -49,7 +51,11 @@ func (b *testBus) begin(change ...func(*server.Config)) {
 
 func (b *testBus) start(address string, change ...func(*server.Config)) {
 	b.t.Helper()
-	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, FS: b.files, Sealing: b.keys})
+	durability, err := disk.ParseDurability(cmp.Or(b.sync, "always"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys})
 	if err != nil {
 		b.t.Fatal(err)
 	}

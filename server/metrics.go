@@ -137,7 +137,7 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		for desc, value := range map[*prometheus.Desc]float64{
 			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
-			c.streams: float64(c.hub.Consumers(namespace)), c.impaired: stopped,
+			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)
 		}

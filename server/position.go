@@ -16,10 +16,9 @@ const maxResumeLen = 256
 
 // Reasons of a gap.
 const (
-	gapRetention = "retention" // the log no longer keeps them
-	gapOtherLog  = "other_log" // the id is of another log, or of another incarnation of this one
-	gapAhead     = "ahead"     // the position is beyond the end of this log
-	gapDamage    = "damage"    // the log is damaged there
+	gapRetention = delivery.ReasonRetention // the log no longer keeps them
+	gapOtherLog  = "other_log"              // the id is of another log, or of another incarnation of this one
+	gapAhead     = "ahead"                  // the position is beyond the end of this log
 )
 
 // starter finds where a stream begins in each namespace. What cannot be had is

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -90,27 +89,6 @@ func (s *Server) publishBody(w http.ResponseWriter, r *http.Request, p *params, 
 	default:
 		s.fail(w, r, bus.ErrUnsupportedMedia.With("%.80q; wanted application/json or application/x-ndjson, or ?subject= for a payload of any type", media))
 	}
-}
-
-// checkEncoding: bodies are taken as they are, so that a small body cannot
-// become a large one.
-func checkEncoding(r *http.Request) error {
-	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		return bus.ErrUnsupportedMedia.With("content-encoding %.40q; wanted the body as it is", e)
-	}
-	return nil
-}
-
-func mediaType(r *http.Request) (string, error) {
-	header := r.Header.Get("Content-Type")
-	if header == "" {
-		return "", nil
-	}
-	media, _, err := mime.ParseMediaType(header)
-	if err != nil {
-		return "", bus.ErrUnsupportedMedia.With("content-type %.80q cannot be read", header)
-	}
-	return media, nil
 }
 
 // publishRaw takes the body as the payload of one event.

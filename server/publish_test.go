@@ -171,6 +171,14 @@ func TestTooMuchIsRefusedWithoutBeingRead(t *testing.T) {
 	b.refused(413, "too_large", "POST", "/", `[`+strings.Repeat(`{"subject":"orders.a"},`, 5)+`{"subject":"orders.a"}]`)
 	b.refused(413, "too_large", "POST", "/", `{"subject":"orders.a","payload":"`+big+`"}`, "Content-Type: application/x-ndjson")
 	b.publish(`{"subject":"orders.a","payload":"` + strings.Repeat("x", 900) + `"}`)
+	// A body that never comes is refused for its length alone, and one without a
+	// length once it is over the limit.
+	if got := b.raw("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n"); !strings.Contains(got, " 413 ") {
+		t.Errorf("a gigabyte announced: got %q, want 413", got)
+	}
+	if got := b.raw("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + strings.Repeat("x", 0x800) + "\r\n"); !strings.Contains(got, " 413 ") {
+		t.Errorf("a body without end: got %q, want 413", got)
+	}
 }
 
 func TestARepeatedKeyAnswersWithTheFirstReceipt(t *testing.T) {

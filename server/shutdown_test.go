@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -114,31 +115,53 @@ func (w *statusRecorder) Write(p []byte) (int, error) { return len(p), nil }
 
 func TestAStreamThatAlwaysHasSomethingToSendIsEndedToo(t *testing.T) {
 	b := openBus(t)
-	var work sync.WaitGroup
-	address := b.url
-	defer work.Wait()
-	s := b.open("subject=orders.*")
-	work.Go(func() {
-		for n := 0; ; n++ {
-			resp, err := http.Post(address+"/", "application/json", strings.NewReader(`{"subject":"orders.1"}`))
-			if err != nil {
-				return
-			}
-			resp.Body.Close()
-			if resp.StatusCode != http.StatusAccepted {
-				return
-			}
-		}
-	})
+	one := `{"subject":"orders.1","payload":"` + strings.Repeat("x", 800) + `"},`
+	batch := "[" + strings.TrimSuffix(strings.Repeat(one, 5000), ",") + "]"
+	for range 10 {
+		b.publish(batch)
+	}
+	s := b.open("subject=orders.*&start=oldest")
 	s.next("msg")
-	b.stop()
-	for {
-		f, ok := s.read()
-		if f.retry != "" {
-			return
-		}
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		b.stop()
+	}()
+	read := 1
+	for f, ok := s.read(); f.retry == ""; f, ok = s.read() {
 		if !ok {
-			t.Fatal("the stream was cut off, want an end with retry")
+			t.Fatalf("the stream was cut off after %d events, want an end with retry", read)
 		}
+		read++
+	}
+	<-stopped
+	if read > 49_000 {
+		t.Errorf("got %d of 50000 events before the end, want the stop to come first", read)
+	}
+}
+
+func TestAPublisherThatKeepsItsRequestOpenIsEndedByAStopAndToldWhatIsStored(t *testing.T) {
+	b := openBus(t)
+	body, publisher := io.Pipe()
+	defer publisher.Close()
+	request, err := http.NewRequest("POST", b.url+"/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/x-ndjson")
+	go io.WriteString(publisher, "{\"subject\":\"orders.1\"}\n")
+	resp, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b.stop()
+	answered, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := lines(string(answered))
+	if len(got) != 2 || !strings.Contains(got[0], `"index":1`) || !strings.Contains(got[1], `"unavailable"`) || !strings.Contains(got[1], "with a receipt are stored") {
+		t.Errorf("got %s, want a receipt, and what is stored", answered)
 	}
 }

@@ -55,12 +55,7 @@ func sseFormats(engine Engine) map[string]*delivery.Format {
 func appendMsg(dst []byte, resume []bus.Position, e *bus.Event, attempt int) []byte {
 	dst = appendResume(dst, resume)
 	dst = append(dst, "event: msg\ndata: "...)
-	if attempt > 1 {
-		dst = e.AppendAttempt(dst, attempt)
-	} else {
-		dst = e.AppendJSON(dst)
-	}
-	return append(dst, "\n\n"...)
+	return append(e.AppendDelivery(dst, attempt), "\n\n"...)
 }
 
 func appendResume(dst []byte, resume []bus.Position) []byte {

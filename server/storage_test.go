@@ -96,3 +96,32 @@ func TestNothingThatIsPublishedStandsOnDiskInTheClear(t *testing.T) {
 		t.Errorf("looked at %d files, %v, want the logs and what is derived from them", files, err)
 	}
 }
+
+func TestAnAnswerSaysHowDurableTheEventIs(t *testing.T) {
+	for _, sync := range []string{"always", "interval=20ms", "os"} {
+		b := &testBus{t: t, dir: t.TempDir(), sync: sync}
+		b.begin()
+		if got := b.publish(`{"subject":"orders.1"}`).header.Get("X-BUS-DURABILITY"); got != sync {
+			t.Errorf("got %q, want %q", got, sync)
+		}
+	}
+}
+
+func TestAnEventThatIsAnsweredAndNotYetReadableIsWaitedFor(t *testing.T) {
+	b := &testBus{t: t, dir: t.TempDir(), sync: "interval=100ms"}
+	b.begin()
+	b.publish(`{"subject":"orders.1","id":"chosen"}`)
+	if got := b.publish(`{"subject":"orders.1","id":"chosen"}`).field("duplicate"); got != "true" {
+		t.Error("a repeat is not known before the sync")
+	}
+	id := b.publish(`{"subject":"orders.2"}`).field("id")
+	if a := b.do("GET", "/v1/namespaces/orders/events/"+id, ""); a.status != http.StatusOK {
+		t.Errorf("read: got %d %s", a.status, a.body)
+	}
+	id = b.publish(`{"subject":"orders.3"}`).field("id")
+	s := b.open("subject=orders.*", "Last-Event-ID: "+id)
+	b.publish(`{"subject":"orders.4"}`)
+	if got := s.next("msg").field("subject"); got != "orders.4" { // next fails at a gap
+		t.Errorf("resumed at %s, want what follows the event", got)
+	}
+}

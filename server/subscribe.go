@@ -96,10 +96,9 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, sub *subscri
 		st.places = append(st.places, p.Namespace)
 		st.seen = append(st.seen, bus.Position{Incarnation: s.engine.Incarnation(p.Namespace), Index: p.From - 1})
 	}
-	spec := delivery.Spec{ConsumerID: st.id, Sources: places, Inboxes: sub.inboxes, Ack: sub.ack, Limit: sub.limit}
-	if len(places) == 1 {
-		spec.Format = st.format.shared(st.places[0])
-		spec.Shared = sub.ack == nil && len(sub.inboxes) == 0 && sub.limit == 0 && !sub.until && sub.format != typeJSON
+	spec := delivery.Spec{ConsumerID: st.id, Places: places, Inboxes: sub.inboxes, Ack: sub.ack, Limit: sub.limit}
+	if len(places) == 1 && sub.format != typeJSON { // the hub decides whether frames can be shared
+		spec.Format, spec.Shared = st.format.shared(st.places[0]), true
 	}
 	source, err := s.hub.Open(spec)
 	if err != nil {

@@ -52,7 +52,7 @@ func fanOut(b *testing.B, streams, batch int) {
 	defer h.Close()
 	var readers, round sync.WaitGroup
 	for range streams {
-		s := open(b, h, Spec{Sources: []Place{place(b, 1, "a.>")}, Format: message, Shared: true})
+		s := open(b, h, Spec{Places: []Place{place(b, 1, "a.>")}, Format: message, Shared: true})
 		readers.Go(func() {
 			defer s.Close()
 			for {
@@ -108,7 +108,7 @@ func BenchmarkPublishBesideStrangers(b *testing.B) {
 			ctx, cancel := context.WithCancel(context.Background())
 			cancel()
 			for i := range strangers {
-				s := open(b, h, Spec{Sources: []Place{place(b, 1, fmt.Sprintf("a.stranger.%d", i))}, Format: message, Shared: i%2 == 0})
+				s := open(b, h, Spec{Places: []Place{place(b, 1, fmt.Sprintf("a.stranger.%d", i))}, Format: message, Shared: i%2 == 0})
 				defer s.Close()
 				s.Next(ctx)
 			}
@@ -141,7 +141,7 @@ func BenchmarkReplay(b *testing.B) {
 				h := NewHub(m, []string{"a"}, Options{})
 				p := place(b, 1, "a.>")
 				p.Until = total + 1
-				s := open(b, h, Spec{Sources: []Place{p}, Format: message, Shared: shared})
+				s := open(b, h, Spec{Places: []Place{p}, Format: message, Shared: shared})
 				for n := 0; n < total; {
 					c := next(b, s)
 					n += c.Count + len(c.Deliveries)
@@ -168,7 +168,7 @@ func BenchmarkSettle(b *testing.B) {
 				h := NewHub(m, []string{"a"}, Options{})
 				p := place(b, 1, "a.>")
 				p.Until = total + 1
-				s := open(b, h, Spec{ConsumerID: "c", Sources: []Place{p}, Ack: &AckSpec{Redelivery: time.Hour}})
+				s := open(b, h, Spec{ConsumerID: "c", Places: []Place{p}, Ack: &AckSpec{Redelivery: time.Hour}})
 				for n := 0; n < total; {
 					c := next(b, s)
 					n += len(c.Deliveries)

@@ -112,7 +112,7 @@ func TestSettleConfirmsFromTheStream(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		manual := ackStream(t, h, AckSpec{})
 		defer manual.Close()
-		none := open(t, h, Spec{ConsumerID: "n", Sources: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true})
+		none := open(t, h, Spec{ConsumerID: "n", Places: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true})
 		defer none.Close()
 		c := h.Expect(2)
 		defer c.Close()

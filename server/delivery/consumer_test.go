@@ -13,7 +13,7 @@ import (
 // ackStream opens a stream on a.> with acknowledgement, as consumer c.
 func ackStream(t *testing.T, h *Hub, a AckSpec) *Stream {
 	t.Helper()
-	return open(t, h, Spec{ConsumerID: "c", Sources: []Place{place(t, 1, "a.x")}, Ack: &a})
+	return open(t, h, Spec{ConsumerID: "c", Places: []Place{place(t, 1, "a.x")}, Ack: &a})
 }
 
 func publishMany(m *memory, n int, subject string) {
@@ -159,7 +159,7 @@ func TestBoundedStreamWithAcksEndsWhenAllAreSettled(t *testing.T) {
 		publishMany(m, 2, "a.x")
 		p := place(t, 1, "a.x")
 		p.Until = 3
-		s := open(t, h, Spec{ConsumerID: "c", Sources: []Place{p}, Ack: &AckSpec{Redelivery: time.Minute}})
+		s := open(t, h, Spec{ConsumerID: "c", Places: []Place{p}, Ack: &AckSpec{Redelivery: time.Minute}})
 		defer s.Close()
 		next(t, s)
 		nothing(t, s, time.Second)
@@ -173,7 +173,7 @@ func TestBoundedStreamWithAcksEndsWhenAllAreSettled(t *testing.T) {
 func TestWithoutAcksAnyCarriedEventMayBeAcknowledged(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		m.publish("a.x", "a.x", "a.y")
-		s := open(t, h, Spec{ConsumerID: "c", Sources: []Place{place(t, 2, "a.x")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{ConsumerID: "c", Places: []Place{place(t, 2, "a.x")}, Format: lines, Shared: true})
 		defer s.Close()
 		next(t, s)
 		nothing(t, s, time.Second)

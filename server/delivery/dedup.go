@@ -72,7 +72,7 @@ type Reservation struct {
 }
 
 // NewDedup returns an empty memory: keys are remembered for window, 10 min when
-// it is not positive, and the last most of them, 1,000,000 when not positive.
+// it is not positive, and the last most of them in each namespace, 1,000,000 when not positive.
 func NewDedup(window time.Duration, most int) *Dedup {
 	if window <= 0 {
 		window = defaultDedupWindow

@@ -90,8 +90,8 @@ func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r R
 	// What was known under the key has expired, or came twice from the log: its
 	// slot stays in the history, but no longer owns the key.
 	delete(d.known, key)
-	for len(d.entries)-len(d.free) >= d.most {
-		d.forget(d.oldest())
+	for h.count >= d.most {
+		d.forget(h)
 	}
 	slot := d.slot()
 	position, ours := bus.ParseEventID(r.ID)
@@ -133,18 +133,6 @@ func (d *Dedup) expire(now int64) {
 			d.forget(h)
 		}
 	}
-}
-
-// oldest returns the history whose front expires first. There are as many as
-// namespaces, which are few.
-func (d *Dedup) oldest() *history {
-	var oldest *history
-	for _, h := range d.seen {
-		if h.count > 0 && (oldest == nil || d.entries[h.front()].until < d.entries[oldest.front()].until) {
-			oldest = h
-		}
-	}
-	return oldest
 }
 
 // forget drops the front of a history.

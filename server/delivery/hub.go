@@ -31,7 +31,8 @@ type Source interface {
 }
 
 // Reader reads one namespace. It is not for concurrent use. Next returns events
-// in index order, at least one, or io.EOF at the visible end, after which it
+// in index order, at least one, which may begin later than was asked for when
+// that is no longer kept, or io.EOF at the visible end, after which it
 // may be called again, or *DamageError. Events are immutable and may be kept.
 type Reader = interface {
 	Next() ([]bus.Event, error)
@@ -56,7 +57,7 @@ type Options struct {
 	SlabBytes   int           // ready frames in one buffer; 256 KiB
 	ViewBytes   int           // ready frames kept a namespace, over all views; 32 MiB
 	DedupWindow time.Duration // how long a key is remembered; 10 min
-	DedupKeys   int           // how many at most; 1,000,000
+	DedupKeys   int           // how many at most in a namespace; 1,000,000
 
 	// Lookup finds a stored event by id, for acknowledgements of what is no
 	// longer in flight. A bus.Error of the 4xx kind means that there is none,
@@ -191,8 +192,8 @@ func (h *Hub) Namespaces() []string {
 	return names
 }
 
-// Consumers returns how many open streams carry events of the namespace.
-func (h *Hub) Consumers(namespace string) int {
+// Streams returns how many open streams carry events of the namespace.
+func (h *Hub) Streams(namespace string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n := 0

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"example.com/bus"
 )
@@ -24,7 +25,7 @@ func TestFramesAreBuiltOncePerEventAndFormat(t *testing.T) {
 		var streams []*Stream
 		for i := range 30 {
 			texts := [][]string{{"a.>"}, {"a.x"}, {"a.*", "a.x.>"}}[i%3]
-			s := open(t, h, Spec{Sources: []Place{place(t, 1, texts...)}, Format: counting, Shared: true})
+			s := open(t, h, Spec{Places: []Place{place(t, 1, texts...)}, Format: counting, Shared: true})
 			defer s.Close()
 			nothing(t, s, time.Millisecond)
 			streams = append(streams, s)
@@ -59,7 +60,7 @@ func TestAnyEventFits(t *testing.T) {
 	for _, shared := range []bool{true, false} {
 		bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 			whole := &Format{Encode: func(dst []byte, e *bus.Event) []byte { return append(dst, e.Payload...) }}
-			s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.x")}, Format: whole, Shared: shared})
+			s := open(t, h, Spec{Places: []Place{place(t, 1, "a.x")}, Format: whole, Shared: shared})
 			defer s.Close()
 			m.payload = []byte(strings.Repeat("1", 3*chunkBytes))
 			for range 2 { // replayed, then live
@@ -87,7 +88,7 @@ func TestQuietStreamsHoldNoBuffer(t *testing.T) {
 		runtime.GC()
 		runtime.ReadMemStats(&before)
 		for i := range all {
-			all[i] = open(t, h, Spec{ConsumerID: fmt.Sprint("c_", i), Sources: []Place{pattern}, Format: lines, Shared: i%2 == 0})
+			all[i] = open(t, h, Spec{ConsumerID: fmt.Sprint("c_", i), Places: []Place{pattern}, Format: lines, Shared: i%2 == 0})
 			defer all[i].Close()
 			for n := 0; n < 1000; {
 				c := next(t, all[i])
@@ -125,7 +126,7 @@ func TestCloseDuringAReadLeavesNoReader(t *testing.T) {
 		publishMany(m, 10, "a.x")
 		gate := make(chan struct{})
 		m.reading = func() { <-gate }
-		s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.x")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 1, "a.x")}, Format: lines, Shared: true})
 		end := make(chan error)
 		go func() {
 			_, err := s.Next(t.Context())
@@ -143,7 +144,7 @@ func TestCloseDuringAReadLeavesNoReader(t *testing.T) {
 
 func TestRetentionBehindASlowReaderIsAGap(t *testing.T) {
 	bubble(t, Options{RingBytes: 1}, func(t *testing.T, m *memory, h *Hub) {
-		s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.x")}})
+		s := open(t, h, Spec{Places: []Place{place(t, 1, "a.x")}})
 		defer s.Close()
 		nothing(t, s, time.Second)
 		for range 1000 {
@@ -168,7 +169,7 @@ func TestAGapIsSaidBetweenTheEventsAroundIt(t *testing.T) {
 		publishMany(m, 6, "a.x")
 		m.step = 1
 		m.logs["a"].damage = []DamageError{{Namespace: "a", From: 3, Next: 5, Err: errors.New("rot")}}
-		s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.x")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 1, "a.x")}, Format: lines, Shared: true})
 		defer s.Close()
 		wantChunk(t, s, "a.x 1\na.x 2\n")
 		if got, want := s.Positions()[0].Next, uint64(3); got != want {
@@ -184,7 +185,7 @@ func TestAGapIsSaidBetweenTheEventsAroundIt(t *testing.T) {
 func TestAStreamWithALimitEndsOnceAllItCarriedIsSettled(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		m.publish("a.1", "a.2", "a.3")
-		s := open(t, h, Spec{ConsumerID: "c", Limit: 2, Sources: []Place{place(t, 1, "a.>")}, Ack: &AckSpec{Redelivery: time.Minute}})
+		s := open(t, h, Spec{ConsumerID: "c", Limit: 2, Places: []Place{place(t, 1, "a.>")}, Ack: &AckSpec{Redelivery: time.Minute}})
 		defer s.Close()
 		if got := len(next(t, s).Deliveries); got != 2 {
 			t.Fatalf("got %d events, want 2", got)
@@ -202,7 +203,7 @@ func TestAStreamWithALimitEndsOnceAllItCarriedIsSettled(t *testing.T) {
 
 func TestAStreamWithALimitEndsAfterItWithoutAcknowledgement(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
-		s := open(t, h, Spec{Limit: 2, Format: lines, Shared: true, Inboxes: []string{"_bus_.x"}, Sources: []Place{place(t, 1, "a.>")}})
+		s := open(t, h, Spec{Limit: 2, Format: lines, Shared: true, Inboxes: []string{"_bus_.x"}, Places: []Place{place(t, 1, "a.>")}})
 		defer s.Close()
 		h.Deliver("_bus_.x", bus.Event{Id: "i", Subject: "_bus_.x"})
 		next(t, s)
@@ -215,6 +216,64 @@ func TestAStreamWithALimitEndsAfterItWithoutAcknowledgement(t *testing.T) {
 		}
 		if got := s.Positions()[0].Next; got != 2 {
 			t.Errorf("resume point: got %d, want 2", got)
+		}
+	})
+}
+
+func TestAnEventInFlightKeepsNoOtherInMemory(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
+		m.publish("a.1")
+		s := open(t, h, Spec{ConsumerID: "c", Places: []Place{place(t, 1, "a.>")}, Ack: &AckSpec{Redelivery: time.Minute}})
+		defer s.Close()
+		old := next(t, s).Deliveries[0].Event // read from the log
+		nothing(t, s, time.Second)
+		m.publish("a.2")
+		live := next(t, s).Deliveries[0].Event // from the feed
+		for i, e := range []*bus.Event{old, live} {
+			stored := m.logs["a"].events[i]
+			if e.Index != stored.Index || &e.Payload[0] == &stored.Payload[0] || unsafe.StringData(e.Subject) == unsafe.StringData(stored.Subject) {
+				t.Errorf("event %d shares memory with its commit", e.Index)
+			}
+		}
+	})
+}
+
+func TestTheWindowIsFullOfBytesToo(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
+		m.payload = make([]byte, 10<<20)
+		m.publish("a.1", "a.2", "a.3")
+		s := open(t, h, Spec{ConsumerID: "c", Places: []Place{place(t, 1, "a.>")}, Ack: &AckSpec{Redelivery: time.Minute}})
+		defer s.Close()
+		out := 0
+		for out < 2 {
+			out += len(next(t, s).Deliveries)
+		}
+		nothing(t, s, time.Second)
+		settle(t, h, Verdict{Kind: Ack}, false, 1)
+		if got := next(t, s).Deliveries[0].Event.Index; got != 3 {
+			t.Errorf("got event %d once there was room, want 3", got)
+		}
+	})
+}
+
+func TestAnInboxIsFullOfBytesToo(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
+		s := open(t, h, Spec{Inboxes: []string{"_bus_.x"}})
+		defer s.Close()
+		taken := 0
+		for range 10 {
+			taken += h.Deliver("_bus_.x", bus.Event{Id: "i", Subject: "_bus_.x", Payload: make([]byte, 1<<20)})
+		}
+		if taken < 4 || taken > 5 {
+			t.Errorf("got %d events of 1 MiB taken, want 4 MiB's worth", taken)
+		}
+		for {
+			if _, err := s.Next(t.Context()); err != nil {
+				if !errors.Is(err, ErrSlowInbox) {
+					t.Errorf("got %v, want ErrSlowInbox", err)
+				}
+				return
+			}
 		}
 	})
 }

@@ -124,7 +124,7 @@ func compare(t *testing.T, rt *rapid.T) {
 		Inflight:   rapid.IntRange(1, 6).Draw(rt, "inflight"),
 	}
 	m := &model{spec: spec, next: 1, tail: 1, out: map[uint64]*modelFlight{}, number: map[uint64]int{}}
-	s, err := h.Open(Spec{ConsumerID: "c", Sources: []Place{place(t, 1, "a.x")}, Ack: &spec})
+	s, err := h.Open(Spec{ConsumerID: "c", Places: []Place{place(t, 1, "a.x")}, Ack: &spec})
 	if err != nil {
 		rt.Fatal(err)
 	}

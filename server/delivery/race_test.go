@@ -147,9 +147,9 @@ func TestCloseOfManyStreamsLeaksNothing(t *testing.T) {
 		var all sync.WaitGroup
 		var streams []*Stream
 		for i := range 300 {
-			spec := Spec{ConsumerID: fmt.Sprint("c_", i), Sources: []Place{place(t, 1, fmt.Sprintf("a.%d.>", i%50), "a.x")}, Format: lines, Shared: i%2 == 0}
+			spec := Spec{ConsumerID: fmt.Sprint("c_", i), Places: []Place{place(t, 1, fmt.Sprintf("a.%d.>", i%50), "a.x")}, Format: lines, Shared: i%2 == 0}
 			if i%3 == 0 {
-				spec.Sources = append(spec.Sources, place(t, 1, "b.>"))
+				spec.Places = append(spec.Places, place(t, 1, "b.>"))
 			}
 			if i%5 == 0 {
 				spec.Inboxes = []string{mailbox}

@@ -131,7 +131,7 @@ func schedule(t *testing.T, seed uint64) {
 	for i := range 2 + r.IntN(12) {
 		choice := [][]string{{"a.>"}, {"a.p"}, {"a.*"}, {"a.p", "a.q.q", "a.*.q"}, {"a.r", "a.p.>"}, {"a.nobody"}}[r.IntN(6)]
 		s := &subscriber{patterns: patterns(t, choice...), from: 1 + r.Uint64N(400), r: rand.New(rand.NewPCG(seed, uint64(i)))}
-		spec := Spec{ConsumerID: fmt.Sprint("c_", i), Sources: []Place{{Namespace: "a", Patterns: s.patterns, From: s.from}}, Format: lines, Shared: r.IntN(3) > 0}
+		spec := Spec{ConsumerID: fmt.Sprint("c_", i), Places: []Place{{Namespace: "a", Patterns: s.patterns, From: s.from}}, Format: lines, Shared: r.IntN(3) > 0}
 		if r.IntN(4) == 0 {
 			spec.Ack = &AckSpec{Redelivery: time.Hour, Inflight: 1 + r.IntN(80)}
 		}
@@ -204,9 +204,9 @@ func TestSlowReaderNeitherSlowsOthersNorLosesAnything(t *testing.T) {
 		h := NewHub(m, []string{"a"}, Options{RingBytes: 10 * eventOverhead, ViewBytes: 4 << 10, Lookup: m.lookup})
 		var slow, fast []*Stream
 		for range 3 {
-			slow = append(slow, open(t, h, Spec{Sources: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true}),
-				open(t, h, Spec{Sources: []Place{place(t, 1, "a.>")}}))
-			fast = append(fast, open(t, h, Spec{Sources: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true}))
+			slow = append(slow, open(t, h, Spec{Places: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true}),
+				open(t, h, Spec{Places: []Place{place(t, 1, "a.>")}}))
+			fast = append(fast, open(t, h, Spec{Places: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true}))
 		}
 		for _, s := range append(slow, fast...) {
 			nothing(t, s, time.Millisecond)
@@ -247,7 +247,7 @@ func TestSlowReaderNeitherSlowsOthersNorLosesAnything(t *testing.T) {
 func TestDamageUnderTheLiveFeedIsSaidOnceToEachStream(t *testing.T) {
 	for _, shared := range []bool{true, false} {
 		bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
-			s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.>")}, Format: lines, Shared: shared})
+			s := open(t, h, Spec{Places: []Place{place(t, 1, "a.>")}, Format: lines, Shared: shared})
 			defer s.Close()
 			publishMany(m, 2, "a.x")
 			next(t, s)
@@ -282,7 +282,7 @@ func TestDamageWithoutAnEndIsPassedAtTheTail(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		publishMany(m, 5, "a.x")
 		m.logs["a"].damage = []DamageError{{Namespace: "a", From: 3, Err: io.ErrUnexpectedEOF}}
-		s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true})
 		defer s.Close()
 		wantChunk(t, s, "a.x 1\na.x 2\n")
 		wantChunk(t, s, "gap a 3-6 damage\n")

@@ -10,7 +10,7 @@ import (
 // patterns are shared and must not change.
 type Spec struct {
 	ConsumerID string   // by which Settle finds the stream; "" when nobody will acknowledge
-	Sources    []Place  // one a namespace, distinct
+	Places     []Place  // one a namespace, distinct
 	Inboxes    []string // exact inbox subjects, in memory
 	Format     *Format
 	// Shared says that the caller can use shared frames. They are used when
@@ -54,11 +54,11 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 		return nil, err
 	}
 	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, limit: spec.Limit, inboxes: spec.Inboxes, wake: make(chan struct{}, 1)}
-	s.shared = spec.Shared && spec.Format != nil && spec.Limit == 0 && spec.Ack == nil && len(spec.Sources) == 1 && len(spec.Inboxes) == 0
+	s.shared = spec.Shared && spec.Format != nil && spec.Limit == 0 && spec.Ack == nil && len(spec.Places) == 1 && len(spec.Inboxes) == 0
 	if spec.Ack != nil {
 		s.flights = newFlights(*spec.Ack)
 	}
-	for _, p := range spec.Sources {
+	for _, p := range spec.Places {
 		from := p.From
 		if from == 0 {
 			from, _ = h.src.Bounds(p.Namespace)
@@ -73,8 +73,8 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 }
 
 func (h *Hub) check(spec Spec) error {
-	seen := make(map[string]bool, len(spec.Sources))
-	for _, p := range spec.Sources {
+	seen := make(map[string]bool, len(spec.Places))
+	for _, p := range spec.Places {
 		if h.feeds[p.Namespace] == nil {
 			return bus.ErrUnknownNamespace.With("namespace %q, wanted one of %v", p.Namespace, h.Namespaces())
 		}

@@ -113,7 +113,7 @@ func (s *Stream) deadline() <-chan time.Time {
 }
 
 // Positions returns the resume point of each place, in the order of
-// Spec.Sources. A live stream that nothing matches stays near the tail.
+// Spec.Places. A live stream that nothing matches stays near the tail.
 func (s *Stream) Positions() []Position {
 	positions := make([]Position, len(s.cursors))
 	for i, c := range s.cursors {

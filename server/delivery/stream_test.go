@@ -32,7 +32,7 @@ func bubble(t *testing.T, o Options, test func(t *testing.T, m *memory, h *Hub))
 func TestSharedStreamReplaysThenFollows(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		m.publish("a.x", "a.y", "a.x")
-		s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.x")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 1, "a.x")}, Format: lines, Shared: true})
 		defer s.Close()
 		if c := wantChunk(t, s, "a.x 1\na.x 3\n"); c.Count != 2 {
 			t.Errorf("got Count %d, want 2", c.Count)
@@ -56,7 +56,7 @@ func TestDeliveriesOfSeveralNamespaces(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		m.publish("a.x", "a.y")
 		m.publish("b.x")
-		s := open(t, h, Spec{Sources: []Place{place(t, 0, "a.>"), place(t, 0, "b.>")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 0, "a.>"), place(t, 0, "b.>")}, Format: lines, Shared: true})
 		defer s.Close()
 		wantChunk(t, s, "a.x 1(1)\na.y 2(1)\nb.x 1(1)\n")
 		nothing(t, s, time.Second)
@@ -71,7 +71,7 @@ func TestBoundedStreamEnds(t *testing.T) {
 			m.publish("a.x", "a.x", "a.x")
 			p := place(t, 1, "a.x")
 			p.Until = 3
-			s := open(t, h, Spec{Sources: []Place{p}, Format: lines, Shared: shared})
+			s := open(t, h, Spec{Places: []Place{p}, Format: lines, Shared: shared})
 			defer s.Close()
 			if c := next(t, s); c.Count+len(c.Deliveries) != 2 {
 				t.Errorf("got %s, want 2 events", show(c))
@@ -92,7 +92,7 @@ func TestBoundBeyondTheTailEndsWhenTheLogReachesIt(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		p := place(t, 1, "a.x")
 		p.Until = 4
-		s := open(t, h, Spec{Sources: []Place{p}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{p}, Format: lines, Shared: true})
 		defer s.Close()
 		nothing(t, s, time.Second)
 		m.publish("a.x", "a.y")
@@ -111,7 +111,7 @@ func TestGapsAreSaidAndPassed(t *testing.T) {
 		}
 		m.retain("a", 3)
 		m.logs["a"].damage = []DamageError{{Namespace: "a", From: 5, Next: 8, Err: errors.New("rot")}}
-		s := open(t, h, Spec{Sources: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 1, "a.>")}, Format: lines, Shared: true})
 		defer s.Close()
 		var got string
 		for range 3 {
@@ -126,7 +126,7 @@ func TestGapsAreSaidAndPassed(t *testing.T) {
 
 func TestCloseEndsAWaitingNext(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
-		s := open(t, h, Spec{Sources: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
 		go func() {
 			synctest.Wait()
 			s.Close()
@@ -140,8 +140,8 @@ func TestCloseEndsAWaitingNext(t *testing.T) {
 
 func TestHubCloseHandsOnWhatIsPendingFirst(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
-		shared := open(t, h, Spec{Sources: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
-		single := open(t, h, Spec{Sources: []Place{place(t, 0, "a.>")}})
+		shared := open(t, h, Spec{Places: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
+		single := open(t, h, Spec{Places: []Place{place(t, 0, "a.>")}})
 		for _, s := range []*Stream{shared, single} {
 			nothing(t, s, time.Second)
 		}
@@ -164,7 +164,7 @@ func TestHubCloseHandsOnWhatIsPendingFirst(t *testing.T) {
 
 func TestAFailedSourceEndsItsStreams(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
-		s := open(t, h, Spec{Sources: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
 		defer s.Close()
 		nothing(t, s, time.Second)
 		broken := errors.New("engine is closed")
@@ -177,7 +177,7 @@ func TestAFailedSourceEndsItsStreams(t *testing.T) {
 
 func TestNextAfterCancelLosesNothing(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
-		s := open(t, h, Spec{Sources: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
+		s := open(t, h, Spec{Places: []Place{place(t, 0, "a.>")}, Format: lines, Shared: true})
 		defer s.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -195,9 +195,9 @@ func TestOpenRefusesWhatItCannotCarry(t *testing.T) {
 			spec Spec
 			want error
 		}{
-			"namespace": {Spec{Sources: []Place{place(t, 0, "c.x")}}, bus.ErrUnknownNamespace},
-			"twice":     {Spec{Sources: []Place{place(t, 0, "a.x"), place(t, 0, "a.y")}}, bus.ErrInvalidParameter},
-			"pattern":   {Spec{Sources: []Place{{Namespace: "a", Patterns: patterns(t, "b.x")}}}, bus.ErrInvalidSubject},
+			"namespace": {Spec{Places: []Place{place(t, 0, "c.x")}}, bus.ErrUnknownNamespace},
+			"twice":     {Spec{Places: []Place{place(t, 0, "a.x"), place(t, 0, "a.y")}}, bus.ErrInvalidParameter},
+			"pattern":   {Spec{Places: []Place{{Namespace: "a", Patterns: patterns(t, "b.x")}}}, bus.ErrInvalidSubject},
 			"inbox":     {Spec{Inboxes: []string{"a.x"}}, bus.ErrInvalidSubject},
 			"window":    {Spec{Ack: &AckSpec{Inflight: -1}}, bus.ErrInvalidParameter},
 		} {
@@ -205,8 +205,8 @@ func TestOpenRefusesWhatItCannotCarry(t *testing.T) {
 				t.Errorf("%s: got %v, want %v", name, err, test.want)
 			}
 		}
-		s := open(t, h, Spec{ConsumerID: "c_1", Sources: []Place{place(t, 0, "a.x")}})
-		if got := h.Consumers("a") + h.Consumers("b"); got != 1 {
+		s := open(t, h, Spec{ConsumerID: "c_1", Places: []Place{place(t, 0, "a.x")}})
+		if got := h.Streams("a") + h.Streams("b"); got != 1 {
 			t.Errorf("got %d consumers, want 1", got)
 		}
 		if _, err := h.Open(Spec{ConsumerID: "c_1"}); !errors.Is(err, ErrConsumerBusy) {

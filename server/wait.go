@@ -2,58 +2,12 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"net/http"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"example.com/bus"
 )
-
-// idSource gives ids to events that live in memory only. Its incarnation is
-// that of no log, so such an id never resumes anything.
-type idSource struct {
-	incarnation uint64
-	last        *atomic.Uint64
-}
-
-func newIDSource() idSource {
-	return idSource{incarnation: randomIncarnation(), last: new(atomic.Uint64)}
-}
-
-func randomIncarnation() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails: the program ends if the system has no randomness
-	return binary.LittleEndian.Uint64(b[:]) & (1<<bus.IncarnationBits - 1)
-}
-
-func (s idSource) next() string {
-	return bus.FormatID(bus.Position{Incarnation: s.incarnation, Index: s.last.Add(1)})
-}
-
-// publishInbox routes an event to who listens on its inbox now. Nobody there
-// is no error: whoever asked may have what it wanted, and gone.
-func (s *Server) publishInbox(w http.ResponseWriter, r *http.Request, e bus.Event, wish answerWish) {
-	if wish.reply || wish.confirm > 0 {
-		s.fail(w, r, bus.ErrInvalidParameter.With("confirm and reply go with stored events, found the inbox %q", e.Subject))
-		return
-	}
-	e, receivers := s.deliverInbox(e)
-	s.accept(w, receipt{ID: e.Id, CreatedAt: e.CreatedAt, Receivers: &receivers})
-}
-
-func (s *Server) deliverInbox(e bus.Event) (bus.Event, int) {
-	if e.Id == "" {
-		e.Id = s.inboxes.next()
-	}
-	if e.CreatedAt.IsZero() {
-		e.CreatedAt = time.Now().UTC()
-	}
-	return e, s.hub.Deliver(e.Subject, e)
-}
 
 // publishForReply stores a request and answers with the first reply. The inbox
 // stands before the request is stored, so the quickest reply finds it.
@@ -78,7 +32,7 @@ func (s *Server) publishForReply(w http.ResponseWriter, r *http.Request, e bus.E
 	defer cancel()
 	reply, err := inbox.Wait(ctx)
 	if err != nil {
-		s.failStored(w, r, bus.ErrReplyTimeout.With("no reply within %s; the event is stored as %s", wish.timeout, receipts[0].ID), receipts[0])
+		s.failStored(w, r, bus.ErrReplyTimeout.With("no reply %s; the event is stored as %s", s.waited(wish), receipts[0].ID), receipts[0])
 		return
 	}
 	s.writeReply(w, receipts[0], reply)
@@ -117,7 +71,7 @@ func (s *Server) publishForConfirm(w http.ResponseWriter, r *http.Request, e bus
 	defer cancel()
 	count, err := expected.Wait(ctx)
 	if err != nil {
-		refusal := bus.ErrConfirmTimeout.With("%d of %d consumers acknowledged within %s; the event is stored as %s", count, wish.confirm, wish.timeout, receipts[0].ID)
+		refusal := bus.ErrConfirmTimeout.With("%d of %d consumers acknowledged %s; the event is stored as %s", count, wish.confirm, s.waited(wish), receipts[0].ID)
 		refusal.Confirmed, refusal.Wanted = &count, wish.confirm
 		s.failStored(w, r, refusal, receipts[0])
 		return
@@ -137,8 +91,13 @@ func (s *Server) answerContext(r *http.Request, timeout time.Duration) (context.
 func (s *Server) failStored(w http.ResponseWriter, r *http.Request, e *bus.Error, rc receipt) {
 	s.setReceipt(w.Header(), rc)
 	e.EventID, e.Index = rc.ID, rc.Index
-	if s.draining.Load() && errors.Is(e, bus.ErrReplyTimeout) {
-		e.Detail = "the server is stopping; the event is stored as " + rc.ID
-	}
 	s.fail(w, r, e)
+}
+
+// waited says how long was waited in vain.
+func (s *Server) waited(wish answerWish) string {
+	if s.draining.Load() {
+		return "before the server stopped"
+	}
+	return "within " + wish.timeout.String()
 }

@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"errors"
+
 	"time"
 
 	"example.com/bus"
@@ -160,8 +162,7 @@ func (s *Stream) find(id string) (*bus.Event, error) {
 // refusal tells "there is no such event" from a log that cannot be read: who
 // acknowledges must not hear that the event was never his when the disk failed.
 func refusal(err error) bool {
-	e, ok := bus.AsError(err)
-	return ok && e.Status >= 400 && e.Status < 500
+	return errors.Is(err, bus.ErrUnknownEvent) || errors.Is(err, bus.ErrInvalidID)
 }
 
 // carried reports whether the stream has handed on this stored event of a place.

@@ -1,0 +1,20 @@
+package bus
+
+import "time"
+
+// NamespaceInfo is what /v1/namespaces says about a namespace.
+type NamespaceInfo struct {
+	Name        string    `json:"name"`
+	First       uint64    `json:"first_index"` // oldest event kept; Last+1 when there is none
+	Last        uint64    `json:"last_index"`  // newest readable event; 0 when there was none
+	Events      uint64    `json:"events"`
+	Bytes       int64     `json:"bytes"`
+	FirstAt     time.Time `json:"first_at,omitzero"` // when the oldest was committed
+	LastAt      time.Time `json:"last_at,omitzero"`
+	Sealed      bool      `json:"sealed"`
+	KeyID       string    `json:"key_id,omitempty"`
+	Incarnation string    `json:"incarnation"`       // what the ids of its events begin with
+	TornTails   uint64    `json:"torn_tails"`        // unanswered tails cut since the server opened it
+	Problem     string    `json:"problem,omitempty"` // why it takes no more events
+	Streams     int       `json:"streams,omitempty"` // connected now
+}

@@ -1,0 +1,31 @@
+package server
+
+import (
+	"net/http"
+	"time"
+)
+
+// setReadDeadline gives the body its time. Transports that know no deadlines
+// (a test's recorder) go without.
+func (s *Server) setReadDeadline(w http.ResponseWriter) {
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
+}
+
+// setAnswerDeadline gives an answer its time, so that a peer that does not read
+// cannot hold a connection and what was to be written for ever.
+func (s *Server) setAnswerDeadline(w http.ResponseWriter) {
+	s.setWriteDeadline(http.NewResponseController(w))
+}
+
+func (s *Server) setWriteDeadline(c *http.ResponseController) {
+	c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
+}
+
+// clearDeadlines gives a connection its leisure back. net/http keeps looking
+// whether the peer is gone while a publisher waits for confirmations, and a
+// read deadline that passes meanwhile looks like that; a write deadline left
+// behind would cut the next request on the connection.
+func clearDeadlines(c *http.ResponseController) {
+	c.SetReadDeadline(time.Time{})
+	c.SetWriteDeadline(time.Time{})
+}

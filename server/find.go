@@ -1,0 +1,59 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"example.com/bus"
+)
+
+// findEvent finds what /v1/…/events names: an index or an id.
+func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event, error) {
+	if index, err := strconv.ParseUint(name, 10, 64); err == nil {
+		return s.readOne(namespace, index)
+	}
+	if err := bus.CheckID(name); err != nil {
+		return nil, err
+	}
+	index, err := s.engine.Find(r.Context(), namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return s.readStored(r.Context(), namespace, index)
+}
+
+// lookup finds an event of a namespace by its id.
+func (s *Server) lookup(namespace, id string) (*bus.Event, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.WriteTimeout)
+	defer cancel()
+	index, err := s.engine.Find(ctx, namespace, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.readStored(ctx, namespace, index)
+}
+
+// readStored reads an event that has been stored. With --sync=interval it may
+// not be readable yet, because nobody sees an event before it is durable.
+func (s *Server) readStored(ctx context.Context, namespace string, index uint64) (*bus.Event, error) {
+	if err := s.engine.Wait(ctx, namespace, index); err != nil {
+		return nil, err
+	}
+	return s.readOne(namespace, index)
+}
+
+// readOne reads the event at an index.
+func (s *Server) readOne(namespace string, index uint64) (*bus.Event, error) {
+	first, next := s.engine.Bounds(namespace)
+	if index < first || index >= next {
+		return nil, bus.ErrUnknownEvent.With("index %d; %s holds %d to %d", index, namespace, first, next-1)
+	}
+	reader := s.engine.Reader(namespace, index)
+	defer reader.Close()
+	events, err := reader.Next()
+	if err != nil {
+		return nil, err
+	}
+	return &events[0], nil
+}
