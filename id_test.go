@@ -73,7 +73,10 @@ func TestFreshNamesAreValidAndDiffer(t *testing.T) {
 	if err := CheckSubject(inbox); err != nil || !IsInbox(inbox) {
 		t.Errorf("NewInbox() = %q: %v, want an inbox subject", inbox, err)
 	}
-	if NewConsumerID() == NewConsumerID() || NewInbox() == NewInbox() {
-		t.Error("two fresh names are equal")
+	if one, other := NewConsumerID(), NewConsumerID(); one == other {
+		t.Errorf("two consumers are both %s", one)
+	}
+	if other := NewInbox(); other == inbox {
+		t.Errorf("two inboxes are both %s", inbox)
 	}
 }

@@ -2,11 +2,13 @@ package immuta_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"flag"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +21,7 @@ var update = flag.Bool("update", false, "write the golden log anew (a change of 
 // TestTheFirstFormatIsWrittenAndReadForever has a log of this format in the tree:
 // it reads as ever, and the same appends make the same bytes.
 func TestTheFirstFormatIsWrittenAndReadForever(t *testing.T) {
-	golden := filepath.Join("testdata", "format-1.log")
+	golden := filepath.Join("testdata", "format-1.hex")
 	s := makeSmall(t, immuta.Options{
 		Rand: rand.NewChaCha8([32]byte{1}),
 		Now:  func() time.Time { return time.Unix(1_700_000_000, 42) },
@@ -28,11 +30,15 @@ func TestTheFirstFormatIsWrittenAndReadForever(t *testing.T) {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(golden, s.log, 0o644); err != nil {
+		if err := os.WriteFile(golden, hexLines(s.log), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile(golden)
+	text, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := hex.DecodeString(strings.ReplaceAll(string(text), "\n", ""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,4 +51,13 @@ func TestTheFirstFormatIsWrittenAndReadForever(t *testing.T) {
 	if err != nil || !slices.Equal(got, s.records) {
 		t.Fatalf("got %d records and %v, want %d", len(got), err, len(s.records))
 	}
+}
+
+// hexLines is a file that anyone can read: 32 bytes a line.
+func hexLines(b []byte) []byte {
+	var text []byte
+	for line := range slices.Chunk(b, 32) {
+		text = append(hex.AppendEncode(text, line), '\n')
+	}
+	return text
 }

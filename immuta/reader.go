@@ -40,7 +40,10 @@ type Reader struct {
 	offset int64  // 0: to be looked up
 }
 
-const firstRead = 32 << 10 // grows to chunk while blocks are read in order
+const (
+	firstRead = 8 << 10 // doubles up to chunk while blocks are read in order
+	headRead  = 4 << 10 // for walking from header to header
+)
 
 // Reader returns a reader whose first block starts with the record from, or with
 // the first one kept when that is later.
@@ -153,7 +156,7 @@ func (r *Reader) room(h *block, s *state) []byte {
 		return nil
 	}
 	if need := int(h.body); cap(r.opened)-len(r.opened) < need {
-		size := min(int64(r.win.step), s.end-r.offset)
+		size := min(int64(min(2*cap(r.opened), chunk)), s.end-r.offset)
 		r.opened = make([]byte, 0, max(need, int(size)))
 	}
 	return r.opened
@@ -168,8 +171,9 @@ func (r *Reader) locate(s *state) error {
 		}
 		r.at, r.offset = e.first, e.offset
 	}
+	w := window{file: r.log.seg.file, step: headRead}
 	for {
-		h, at, bad, err := r.log.seg.step(&r.win, r.offset, r.at, s.end)
+		h, at, bad, err := r.log.seg.step(&w, r.offset, r.at, s.end)
 		if bad != nil && (err == io.EOF || err == nil && h.first > r.index) {
 			return r.corrupt(bad, h.first)
 		}

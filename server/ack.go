@@ -30,7 +30,9 @@ func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	reply, err := s.ackBody(w, r, request)
+	held := s.budget.lease()
+	defer held.end()
+	reply, err := s.ackBody(w, r, held, request)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -46,7 +48,16 @@ func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
 			s.deadLetter(request.consumerID, one.Event, "because its consumer will never take it")
 		}
 	}
-	s.writeJSON(w, http.StatusAccepted, s.ackAnswer(r, settled, reply))
+	answer := ackAnswerOf(settled)
+	if reply != nil {
+		replied, err := s.reply(r, request.consumerID, settled, *reply)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		answer.Replied = &replied
+	}
+	s.writeJSON(w, http.StatusAccepted, answer)
 }
 
 type ackRequest struct {
@@ -96,7 +107,7 @@ func (a *ackRequest) check(verdict string) error {
 }
 
 // ackBody reads the reply, nil when there is none.
-func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, request *ackRequest) (*bus.Event, error) {
+func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, held *lease, request *ackRequest) (*bus.Event, error) {
 	s.setReadDeadline(w)
 	if err := checkEncoding(r); err != nil {
 		return nil, err
@@ -105,7 +116,7 @@ func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, request *ackReq
 	if err != nil {
 		return nil, err
 	}
-	body, err := readBody(w, r, s.config.MaxEvent, s.config.MaxEvent)
+	body, err := readBody(w, r, held, s.config.MaxEvent, s.config.MaxEvent)
 	if err != nil || len(body) == 0 {
 		return nil, err
 	}
@@ -122,7 +133,7 @@ func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, request *ackReq
 	return &reply, nil
 }
 
-func (s *Server) ackAnswer(r *http.Request, settled []delivery.Settled, reply *bus.Event) ackAnswer {
+func ackAnswerOf(settled []delivery.Settled) ackAnswer {
 	answer := ackAnswer{Acked: len(settled)}
 	already := 0
 	for _, one := range settled {
@@ -136,50 +147,52 @@ func (s *Server) ackAnswer(r *http.Request, settled []delivery.Settled, reply *b
 	case already > 0:
 		answer.Already = already
 	}
-	if reply != nil {
-		replied := s.reply(r, settled, *reply)
-		answer.Replied = &replied
-	}
 	return answer
 }
 
 // reply carries the body to where the publisher of the settled event waits: an
-// inbox, or a subject whose events are kept.
-func (s *Server) reply(r *http.Request, settled []delivery.Settled, reply bus.Event) bool {
+// inbox, or a subject whose events are kept. There the reply has a key, so that
+// an acknowledgement that is sent again, because its answer was lost or said
+// that the reply could not be stored, stores it once.
+func (s *Server) reply(r *http.Request, consumerID string, settled []delivery.Settled, reply bus.Event) (bool, error) {
 	if len(settled) != 1 {
-		return false
+		return false, nil
 	}
-	asked := settled[0].Event
-	if asked == nil {
-		asked, _ = s.lookup(settled[0].EventID)
-	}
+	asked := settled[0].Event // nil when another ack came first, which has answered
 	if asked == nil || asked.ResponseSubject == "" {
-		return false
+		return false, nil
 	}
 	reply.Subject, reply.TraceId = asked.ResponseSubject, asked.TraceId
 	if bus.IsInbox(reply.Subject) {
 		_, receivers := s.deliverInbox(reply)
-		return receivers > 0
+		return receivers > 0, nil
 	}
 	if s.checkNamespace(bus.Namespace(reply.Subject)) != nil {
-		return false
+		return false, nil
 	}
+	reply.Key = "reply " + consumerID + " " + asked.Id
 	_, err := s.store(r.Context(), []bus.Event{reply})
-	return err == nil
+	return err == nil, err
 }
 
-// lookup finds an event by its id in any namespace.
-func (s *Server) lookup(id string) (*bus.Event, error) {
+// lookup finds an event of a namespace by its id.
+func (s *Server) lookup(namespace, id string) (*bus.Event, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.WriteTimeout)
 	defer cancel()
-	for _, namespace := range s.engine.Namespaces() {
-		index, err := s.engine.Find(ctx, namespace, id)
-		if err != nil {
-			continue
-		}
-		return s.readOne(namespace, index)
+	index, err := s.engine.Find(ctx, namespace, id)
+	if err != nil {
+		return nil, err
 	}
-	return nil, bus.ErrUnknownEvent.With("%q", id)
+	return s.readStored(ctx, namespace, index)
+}
+
+// readStored reads an event that has been stored. With --sync=interval it may
+// not be readable yet, because nobody sees an event before it is durable.
+func (s *Server) readStored(ctx context.Context, namespace string, index uint64) (*bus.Event, error) {
+	if err := s.engine.Wait(ctx, namespace, index); err != nil {
+		return nil, err
+	}
+	return s.readOne(namespace, index)
 }
 
 // readOne reads the event at an index.

@@ -14,7 +14,7 @@ func (s *Server) admin(mux *http.ServeMux) {
 	s.get(mux, "/livez", s.livez)
 	s.get(mux, "/readyz", s.readyz)
 	s.get(mux, "/version", s.version)
-	s.get(mux, "/metrics", s.metrics.handler().ServeHTTP)
+	s.get(mux, "/metrics", s.readMetrics(s.metrics.handler()))
 	s.get(mux, "/v1/time", s.time)
 	s.get(mux, "/v1/namespaces", s.listNamespaces)
 	s.get(mux, "/v1/namespaces/{namespace}", s.inspectNamespace)
@@ -34,6 +34,13 @@ func (s *Server) get(mux *http.ServeMux, path string, handle http.HandlerFunc) {
 		}
 		handle(w, r)
 	})
+}
+
+func (s *Server) readMetrics(metrics http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.setAnswerDeadline(w)
+		metrics.ServeHTTP(w, r)
+	}
 }
 
 // livez: would a restart help? A server that answers needs none.
@@ -124,5 +131,5 @@ func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event,
 	if err != nil {
 		return nil, err
 	}
-	return s.readOne(namespace, index)
+	return s.readStored(r.Context(), namespace, index)
 }

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"net/http"
 	"strconv"
@@ -20,6 +22,12 @@ type idSource struct {
 
 func newIDSource() idSource {
 	return idSource{incarnation: randomIncarnation(), last: new(atomic.Uint64)}
+}
+
+func randomIncarnation() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails: the program ends if the system has no randomness
+	return binary.LittleEndian.Uint64(b[:]) & (1<<bus.IncarnationBits - 1)
 }
 
 func (s idSource) next() string {
@@ -90,6 +98,7 @@ func (s *Server) writeReply(w http.ResponseWriter, rc receipt, reply bus.Event) 
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	s.setAnswerDeadline(w)
 	w.Write(body)
 }
 

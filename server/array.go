@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"example.com/bus"
@@ -25,6 +26,8 @@ func (st *stream) array(gaps []gapFrame) {
 	defer context.AfterFunc(st.server.drained, cancel)()
 	clock := newStreamClock(ctx, st.server.config, st.sub.wait)
 	defer clock.stop()
+	held := st.server.budget.lease()
+	defer held.end()
 	out := []byte{'['}
 	for len(out) < maxArrayBytes {
 		chunk, err := st.source.Next(clock.ctx)
@@ -34,6 +37,10 @@ func (st *stream) array(gaps []gapFrame) {
 		out = st.items(out, chunk.Deliveries)
 		if len(chunk.Deliveries) > 0 {
 			clock.sawEvent()
+		}
+		if err := held.cover(2 * cap(out)); err != nil {
+			st.server.fail(st.w, st.request, err)
+			return
 		}
 		if err == nil {
 			err = clock.ctx.Err()
@@ -97,5 +104,9 @@ func (st *stream) writeArray(body []byte, gaps []gapFrame) {
 			h.Set(headerGap, string(said))
 		}
 	}
-	st.write(body)
+	for piece := range slices.Chunk(body, 256<<10) { // each has the time of a write: a slow reader gets all of it
+		if st.write(piece) != nil {
+			return
+		}
+	}
 }

@@ -16,6 +16,16 @@ func (s *Server) setReadDeadline(w http.ResponseWriter) {
 	http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout))
 }
 
+// setAnswerDeadline gives an answer its time, so that a peer that does not read
+// cannot hold a connection and what was to be written for ever.
+func (s *Server) setAnswerDeadline(w http.ResponseWriter) {
+	s.setWriteDeadline(http.NewResponseController(w))
+}
+
+func (s *Server) setWriteDeadline(c *http.ResponseController) {
+	c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
+}
+
 // clearDeadlines gives a connection its leisure back. net/http keeps looking
 // whether the peer is gone while a publisher waits for confirmations, and a
 // read deadline that passes meanwhile looks like that; a write deadline left
@@ -27,8 +37,8 @@ func clearDeadlines(c *http.ResponseController) {
 
 // readBody reads a body of at most one bytes if it is a single event, and most
 // if it is an array. It stops at the limit: what lies beyond is not read. The
-// result is the caller's own.
-func readBody(w http.ResponseWriter, r *http.Request, one, most int) ([]byte, error) {
+// result is the caller's own; held covers it until the request is done.
+func readBody(w http.ResponseWriter, r *http.Request, held *lease, one, most int) ([]byte, error) {
 	if r.ContentLength > int64(most) {
 		return nil, tooLarge(w, r, most)
 	}
@@ -54,18 +64,25 @@ func readBody(w http.ResponseWriter, r *http.Request, one, most int) ([]byte, er
 			return nil, bodyError(err)
 		}
 		if len(body) == cap(body) {
+			if err := held.cover(2 * cap(body)); err != nil {
+				return nil, unread(w, r, err)
+			}
 			body = append(body, 0)[:len(body)]
 		}
 	}
 }
 
-// tooLarge refuses, and has the connection closed after the answer, because
-// the rest of the body still stands in it.
 func tooLarge(w http.ResponseWriter, r *http.Request, limit int) error {
+	return unread(w, r, bus.ErrTooLarge.With("at most %d bytes are taken", limit))
+}
+
+// unread has the connection closed after the refusal, because the rest of the
+// body still stands in it.
+func unread(w http.ResponseWriter, r *http.Request, err error) error {
 	if r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	return bus.ErrTooLarge.With("at most %d bytes are taken", limit)
+	return err
 }
 
 func bodyError(err error) error {

@@ -32,6 +32,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	}
 	s.metrics.refused(e.Code)
+	s.setAnswerDeadline(w)
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {
 		w.Write(body)
@@ -88,6 +89,7 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 func (s *Server) writeJSON(w http.ResponseWriter, status int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	s.setAnswerDeadline(w)
 	w.WriteHeader(status)
 	w.Write(encode(value))
 }

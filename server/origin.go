@@ -76,6 +76,7 @@ func isLoopback(host string) bool {
 // without asking first.
 func (o *origins) protect(s *Server, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		clearDeadlines(http.NewResponseController(w)) // those of the request before on this connection
 		text := r.Header.Get("Origin")
 		h := w.Header()
 		h.Add("Vary", "Origin")

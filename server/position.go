@@ -102,6 +102,7 @@ func (st *starter) resumed(ctx context.Context, order []string) (map[string]uint
 	for _, namespace := range order {
 		for _, p := range positions {
 			if p.Incarnation == st.engine.Incarnation(namespace) {
+				st.awaitStored(ctx, namespace, p)
 				found[namespace] = st.within(namespace, id, p.Index+1)
 			}
 		}
@@ -118,6 +119,18 @@ func (st *starter) resumed(ctx context.Context, order []string) (map[string]uint
 		st.otherLog(id, order, found)
 	}
 	return found, nil
+}
+
+// awaitStored waits for an event that was answered and is not readable yet, as
+// with --sync=interval: it is neither ahead nor lost.
+func (st *starter) awaitStored(ctx context.Context, namespace string, p bus.Position) {
+	_, next := st.engine.Bounds(namespace)
+	if p.Index < next {
+		return
+	}
+	if _, err := st.engine.Find(ctx, namespace, bus.FormatID(p)); err == nil {
+		st.engine.Wait(ctx, namespace, p.Index) // fails only when ctx or the engine ends, as will the stream
+	}
 }
 
 func isIDStart(start string) bool {

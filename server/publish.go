@@ -126,7 +126,9 @@ func (s *Server) publishRaw(w http.ResponseWriter, r *http.Request, p *params, w
 		s.fail(w, r, p.err)
 		return
 	}
-	body, err := readBody(w, r, s.config.MaxEvent, s.config.MaxEvent)
+	held := s.budget.lease()
+	defer held.end()
+	body, err := readBody(w, r, held, s.config.MaxEvent, s.config.MaxEvent)
 	if err == nil {
 		err = setPayload(&e, body, media, r.Header.Get("Content-Type"))
 	}
@@ -190,7 +192,9 @@ func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, 
 			return
 		}
 	}
-	body, err := readBody(w, r, s.config.MaxEvent, s.config.MaxBatch)
+	held := s.budget.lease()
+	defer held.end()
+	body, err := readBody(w, r, held, s.config.MaxEvent, s.config.MaxBatch)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -3,9 +3,12 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"time"
 
 	"example.com/bus"
 )
@@ -28,6 +31,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 	control := http.NewResponseController(w)
 	control.EnableFullDuplex() // HTTP/2 always is, and says so by an error
 	defer clearDeadlines(control)
+	defer context.AfterFunc(s.drained, func() { control.SetReadDeadline(time.Now()) })() // ends the wait for a line
 	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
 	in.run()
 }
@@ -54,6 +58,9 @@ func (in *lineStream) run() {
 		case err != nil:
 			in.refuse(err)
 			return
+		case in.server.draining.Load() && readErr != io.EOF:
+			in.refuse(bus.ErrUnavailable.With("the server is stopping; %s, send the others again", in.stored()))
+			return
 		case readErr == io.EOF:
 			in.start()
 			return
@@ -70,6 +77,9 @@ func (in *lineStream) group() ([]bus.Event, error) {
 	var events []bus.Event
 	size := 0
 	in.server.setReadDeadline(in.w)
+	if in.server.drained.Err() != nil { // it stopped between the last line and this deadline
+		in.control.SetReadDeadline(time.Now())
+	}
 	for len(events) == 0 || in.lineBuffered() {
 		line, err := in.next()
 		if err != nil {
@@ -128,9 +138,25 @@ func (in *lineStream) next() ([]byte, error) {
 		case err == io.EOF:
 			return nil, io.EOF
 		default:
-			return nil, bodyError(err)
+			return nil, in.atLine(in.broken(err))
 		}
 	}
+}
+
+// broken says that the body ended early, and what became of it.
+func (in *lineStream) broken(err error) error {
+	in.line++
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return bus.ErrRequestTimeout.With("no line within %s; %s", in.server.config.BodyTimeout, in.stored())
+	}
+	return bus.ErrInvalidJSON.With("the body ended early: %s; %s", err, in.stored())
+}
+
+func (in *lineStream) stored() string {
+	if in.started {
+		return "events with a receipt are stored, later ones are not"
+	}
+	return "nothing was stored"
 }
 
 func (in *lineStream) atLine(err error) error {
@@ -169,6 +195,7 @@ func (in *lineStream) answer(receipts []receipt) error {
 
 func (in *lineStream) push(out []byte) error {
 	in.server.setWriteDeadline(in.control)
+	defer in.control.SetWriteDeadline(time.Time{}) // HTTP/2 would reset the stream when it passes
 	if _, err := in.w.Write(out); err != nil {
 		return err
 	}

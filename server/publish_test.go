@@ -209,3 +209,25 @@ func TestAChosenIDIsKeptAndStoredOnce(t *testing.T) {
 	own := b.publish(`{"subject":"orders.paid"}`).field("id")
 	b.refused(400, "invalid_id", "POST", "/", `{"id":"`+own+`9","subject":"orders.paid","payload":2}`)
 }
+
+func TestRestoredEventsMayHaveAKeyTwice(t *testing.T) {
+	b := openBus(t)
+	a := b.publish(`[{"id":"x1","subject":"orders.x","payload":1,"key":"k"},{"id":"x2","subject":"orders.x","payload":2,"key":"k"}]`)
+	if strings.Contains(a.body, "duplicate") || !strings.Contains(a.body, `"index":2`) {
+		t.Errorf("got %s, want both stored", a.body)
+	}
+	again := b.publish(`[{"id":"x1","subject":"orders.x","payload":1,"key":"k"},{"id":"x3","subject":"orders.x","payload":1,"key":"k"}]`)
+	if strings.Count(again.body, "duplicate") != 1 || !strings.Contains(again.body, `"id":"x3","index":3`) {
+		t.Errorf("got %s, want the first as a repeat and the other stored", again.body)
+	}
+}
+
+func TestAKeyIsKnownAcrossARestartWhateverTimeItsEventHas(t *testing.T) {
+	b := openBus(t)
+	body := `{"subject":"orders.paid","key":"k","created_at":"2020-01-01T00:00:00Z"}`
+	b.publish(body)
+	b.restart()
+	if got := b.publish(body).field("duplicate"); got != "true" {
+		t.Error("the key was forgotten")
+	}
+}

@@ -27,6 +27,7 @@ type Config struct {
 	MaxEvent       int // bytes of one event; bus.DefaultMaxEvent
 	MaxBatch       int // bytes of one batch; bus.DefaultMaxBatch
 	MaxBatchEvents int // events of one batch; bus.DefaultBatchCount
+	MaxBuffered    int // bytes of bodies and arrays in memory at once, over all requests; 256 MiB
 
 	DedupWindow time.Duration // how long a key is remembered; 10 minutes
 	DedupKeys   int           // how many keys a namespace remembers; 1,000,000; negative: none
@@ -47,6 +48,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxEvent, bus.DefaultMaxEvent)
 	setDefault(&c.MaxBatch, bus.DefaultMaxBatch)
 	setDefault(&c.MaxBatchEvents, bus.DefaultBatchCount)
+	setDefault(&c.MaxBuffered, 256<<20)
 	setDefault(&c.DedupWindow, 10*time.Minute)
 	setDefault(&c.DedupKeys, 1_000_000)
 	setDefault(&c.Heartbeat, 15*time.Second)
@@ -54,6 +56,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.HeadTimeout, 5*time.Second)
 	c.MaxBatch = max(c.MaxBatch, c.MaxEvent)
+	c.MaxBuffered = max(c.MaxBuffered, 4*c.MaxBatch) // or the largest batch could never come in
 	return c
 }
 
@@ -74,6 +77,7 @@ type Server struct {
 	sse     sseFormat
 	ndjson  ndjsonFormat
 	inboxes idSource // ids of events that are never stored
+	budget  budget   // of bytes that requests hold
 
 	draining atomic.Bool
 	drained  context.Context // done once the streams have to end
@@ -94,6 +98,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
+	s.budget.most = int64(c.MaxBuffered)
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
 		DedupWindow: c.DedupWindow,

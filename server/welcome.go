@@ -25,6 +25,7 @@ func (s *Server) welcome(w http.ResponseWriter, _ *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
+	s.setAnswerDeadline(w)
 	w.WriteHeader(http.StatusBadRequest)
 	w.Write(welcomePage)
 }

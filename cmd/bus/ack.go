@@ -30,6 +30,8 @@ consumer's id is on its stderr, and in the stream's hello.
 	}
 }
 
+// ack settles one event after the other, so that an error can say how far it
+// came. Acknowledging twice is fine, and the whole can be run again.
 func ack(c *cli.Context) error {
 	consumer, events := c.String("consumer-id"), c.StringSlice("event-id")
 	if consumer == "" || len(events) == 0 {
@@ -54,6 +56,8 @@ func ack(c *cli.Context) error {
 	return nil
 }
 
+// verdictOptions refuses here what the server would refuse, before the first of
+// several events is settled.
 func verdictOptions(c *cli.Context) ([]client.AckOption, error) {
 	options := []client.AckOption{client.WithTimeout(putTimeout)}
 	if c.Bool("up-to") {

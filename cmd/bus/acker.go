@@ -28,6 +28,7 @@ type acker struct {
 	over    bool
 }
 
+// newAcker starts the goroutine that acknowledges. It ends with stop or ctx.
 func newAcker(ctx context.Context) *acker {
 	a := &acker{wake: make(chan struct{}, 1), done: make(chan struct{}), newest: make(map[string]*client.Event)}
 	go a.run(ctx)
@@ -47,7 +48,8 @@ func (a *acker) printed(e *client.Event) {
 	a.notify()
 }
 
-// stop waits until everything printed is acknowledged, or the stream is gone.
+// stop waits until everything printed is acknowledged, or the stream is gone. A
+// second call does nothing.
 func (a *acker) stop() {
 	a.mu.Lock()
 	a.over = true
@@ -56,6 +58,8 @@ func (a *acker) stop() {
 	<-a.done
 }
 
+// notify wakes the goroutine and never blocks: one wake-up covers all that was
+// printed before it.
 func (a *acker) notify() {
 	select {
 	case a.wake <- struct{}{}:
@@ -63,6 +67,8 @@ func (a *acker) notify() {
 	}
 }
 
+// run sends whenever something was printed, so that a slow network makes the
+// requests fewer and not the reading slower.
 func (a *acker) run(ctx context.Context) {
 	defer close(a.done)
 	for {

@@ -28,6 +28,7 @@ type serverConfig struct {
 	MaxEvent       byteSize   `env:"MAX_EVENT" envDefault:"1MiB" flag:"max-event" usage:"bytes of one event"`
 	MaxBatch       byteSize   `env:"MAX_BATCH" envDefault:"8MiB" flag:"max-batch" usage:"bytes of one batch"`
 	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
+	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests"`
 	DedupWindow    span       `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
 	DedupKeys      count      `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
 	Heartbeat      span       `env:"HEARTBEAT" envDefault:"15s" flag:"heartbeat" usage:"time between pings on a stream"`
@@ -73,6 +74,7 @@ func knownVariables() []string {
 // variable may hold several with commas between them.
 type names []string
 
+// UnmarshalText adds the names in text. Naming one twice is no mistake.
 func (n *names) UnmarshalText(text []byte) error {
 	for _, name := range strings.FieldsFunc(string(text), func(r rune) bool { return r == ',' || r == '\n' }) {
 		if name = strings.TrimSpace(name); name != "" && !slices.Contains(*n, name) {
@@ -85,6 +87,7 @@ func (n *names) UnmarshalText(text []byte) error {
 // durability is what disk.ParseDurability reads.
 type durability struct{ disk.Durability }
 
+// UnmarshalText leaves the words to the package that keeps the promise.
 func (d *durability) UnmarshalText(text []byte) (err error) {
 	d.Durability, err = disk.ParseDurability(string(text))
 	return err
@@ -93,6 +96,8 @@ func (d *durability) UnmarshalText(text []byte) (err error) {
 // span is a length of time that is not negative.
 type span time.Duration
 
+// UnmarshalText refuses a number without a unit: 5 may be meant as seconds or
+// as nanoseconds.
 func (s *span) UnmarshalText(text []byte) error {
 	d, err := time.ParseDuration(string(text))
 	if err != nil || d < 0 {
@@ -105,6 +110,7 @@ func (s *span) UnmarshalText(text []byte) error {
 // count is a number that is not negative.
 type count int
 
+// UnmarshalText takes digits only.
 func (n *count) UnmarshalText(text []byte) error {
 	v, err := strconv.ParseUint(string(text), 10, 31)
 	if err != nil {
@@ -117,6 +123,8 @@ func (n *count) UnmarshalText(text []byte) error {
 // byteSize is a number of bytes, also written 64KiB, 1MiB or 8MB.
 type byteSize int
 
+// UnmarshalText refuses 0, which stands for the default elsewhere, and what
+// does not fit: a limit that wraps round would be no limit.
 func (b *byteSize) UnmarshalText(text []byte) error {
 	digits, scale := string(text), 1
 	for _, unit := range []struct {
@@ -139,6 +147,7 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 // logLevel is one of slog's four.
 type logLevel slog.Level
 
+// UnmarshalText takes any case, as in info.
 func (l *logLevel) UnmarshalText(text []byte) error {
 	var level slog.Level
 	if err := level.UnmarshalText(text); err != nil {
@@ -151,6 +160,7 @@ func (l *logLevel) UnmarshalText(text []byte) error {
 // logFormat is auto, text or json.
 type logFormat string
 
+// UnmarshalText takes the three words.
 func (f *logFormat) UnmarshalText(text []byte) error {
 	*f = logFormat(text)
 	if *f != "auto" && *f != "text" && *f != "json" {

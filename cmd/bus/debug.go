@@ -42,11 +42,13 @@ type inspected struct {
 	Files []logFile `json:"files"`
 }
 
+// logFile is a file of a namespace: its log, index, or bytes that were cut.
 type logFile struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
 }
 
+// debugLogs looks at one namespace after the other.
 func debugLogs(c *cli.Context) error {
 	dir, ring, err := directoryAndKeys(c)
 	if err != nil {
@@ -135,6 +137,7 @@ func filesOf(dir, namespace string) ([]logFile, error) {
 	return files, nil
 }
 
+// printInspected writes text for people, or a line for programs.
 func printInspected(w io.Writer, info inspected, asJSON bool) error {
 	if asJSON {
 		line, err := json.Marshal(info)
@@ -163,6 +166,7 @@ func printInspected(w io.Writer, info inspected, asJSON bool) error {
 	return writeOut(w, []byte(b.String()))
 }
 
+// stamp is a time, or that there is none.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return "never"
@@ -170,6 +174,8 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
+// debugEvents prints events as a stream would carry them. Damage ends it, with
+// the indexes that are lost.
 func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
 	if err != nil {

@@ -35,6 +35,8 @@ Exit code 3: damage was found; without --skip-damaged there is no file.`,
 	}
 }
 
+// dump selects before it creates anything, so that a mistyped name leaves no
+// file behind.
 func dump(c *cli.Context) error {
 	d := &damages{talk: c.App.ErrWriter, skip: c.Bool("skip-damaged")}
 	place, ring, err := placeAndKeys(c)
@@ -81,6 +83,7 @@ func stopped(ctx context.Context, err error) error {
 // stdout marks errors of writing as those of stdout.
 type stdout struct{ w io.Writer }
 
+// Write keeps a full disk behind stdout apart from damage in the source.
 func (s stdout) Write(data []byte) (int, error) {
 	n, err := s.w.Write(data)
 	if err != nil {
@@ -89,6 +92,8 @@ func (s stdout) Write(data []byte) (int, error) {
 	return n, err
 }
 
+// writeDump writes namespace after namespace. Without its last line, which it
+// writes only when everything was read, what it wrote is no dump.
 func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, p *progress) (uint64, error) {
 	defer p.clear()
 	out := bufio.NewWriterSize(w, 256<<10)

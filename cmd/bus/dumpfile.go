@@ -21,6 +21,7 @@ import (
 //
 // A dump without its last line has been cut off, and is refused as a whole.
 
+// What a reader holds a dump to, before it asks for memory.
 const (
 	dumpVersion   = 1
 	dumpNamespace = 1024     // namespaces in a dump: each becomes a file
@@ -28,12 +29,16 @@ const (
 	dumpLineMax   = 48 << 20 // bytes of an event: the largest a log takes, as base64, and its small fields
 )
 
+// dumpHeader is the first line. It names the namespaces, so that a restore can
+// open all of them before the first event.
 type dumpHeader struct {
 	Version    int       `json:"bus_dump"`
 	Namespaces []string  `json:"namespaces"`
 	CreatedAt  time.Time `json:"created_at,omitzero"`
 }
 
+// dumpEnd is what the last line says. Counts are there beside the checksum to
+// tell a person what is missing.
 type dumpEnd struct {
 	Events     uint64            `json:"events"`
 	Namespaces map[string]uint64 `json:"namespaces"`

@@ -63,6 +63,7 @@ func newDumpReader(r io.Reader) (*dumpReader, error) {
 	return d, d.checkHeader()
 }
 
+// checkHeader guards the file system: each namespace becomes a file.
 func (d *dumpReader) checkHeader() error {
 	if len(d.header.Namespaces) > dumpNamespace {
 		return d.fail("it has %d namespaces, at most %d are allowed", len(d.header.Namespaces), dumpNamespace)
@@ -101,6 +102,7 @@ func (d *dumpReader) event() (bus.Event, error) {
 	return e, d.count(&e)
 }
 
+// count takes an event into the counts that the last line must agree with.
 func (d *dumpReader) count(e *bus.Event) error {
 	name := bus.Namespace(e.Subject)
 	if _, declared := d.found.Namespaces[name]; !declared {
@@ -158,6 +160,7 @@ func (d *dumpReader) next(most int) ([]byte, error) {
 	}
 }
 
+// fail refuses the dump at the line at hand.
 func (d *dumpReader) fail(format string, args ...any) error {
 	return damageError(&dumpError{max(d.line, 1), fmt.Errorf(format, args...)})
 }

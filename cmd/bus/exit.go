@@ -23,6 +23,7 @@ const (
 	exitTimeout = 4
 )
 
+// exitCodes is a part of bus --help.
 const exitCodes = `Exit codes:
    0  done
    1  it failed; stderr says why and what to do
@@ -61,6 +62,7 @@ func report(stderr io.Writer, err error) int {
 	return exitCode(err)
 }
 
+// exitCode is the code for an error that was not made with one.
 func exitCode(err error) int {
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
@@ -123,6 +125,7 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 	return usageError("%s; see %s", text, see)
 }
 
+// flagNames returns those of the command that was meant, aliases included.
 func flagNames(c *cli.Context) []string {
 	var names []string
 	if c.Command != nil {

@@ -46,6 +46,7 @@ the consumer's id from stderr; none is for reading only.`,
 	}
 }
 
+// get prints until the loop ends. An interrupt ends it without an error.
 func get(c *cli.Context) error {
 	options, err := getOptions(c)
 	if err != nil {
@@ -69,12 +70,17 @@ func get(c *cli.Context) error {
 			return serverError(c, err)
 		}
 		if n := c.Int("limit"); n > 0 && p.printed == n {
-			break // after the last acknowledgement: leaving ends the consumer
+			if p.acks != nil {
+				p.acks.stop() // before the loop is left, which ends the consumer
+			}
+			return nil
 		}
 	}
 	return nil
 }
 
+// getOptions turns the flags into what the client is asked for. What the flags
+// leave open the server decides.
 func getOptions(c *cli.Context) ([]client.GetOption, error) {
 	var options []client.GetOption
 	for _, s := range c.StringSlice("subject") {
@@ -116,6 +122,8 @@ func boundOptions(c *cli.Context) ([]client.GetOption, error) {
 	return options, nil
 }
 
+// ackOptions makes auto and manual the same to the server: who acknowledges is
+// a matter of this end.
 func ackOptions(c *cli.Context) ([]client.GetOption, error) {
 	switch ack := c.String("ack"); ack {
 	case "none":
@@ -130,14 +138,14 @@ func ackOptions(c *cli.Context) ([]client.GetOption, error) {
 		return nil, usageError("--ack is %q, wanted auto, manual or none", ack)
 	}
 	options := []client.GetOption{client.WithAckStrategy(client.AckManual)}
-	if c.Duration("redelivery") < 0 || c.Int("redelivery-count") < 0 || c.Int("inflight") < 0 {
-		return nil, usageError("--redelivery, --redelivery-count and --inflight must not be negative")
+	if c.Duration("redelivery") < 0 || c.Int("inflight") < 0 {
+		return nil, usageError("--redelivery and --inflight must not be negative")
 	}
 	if d := c.Duration("redelivery"); d > 0 || c.IsSet("redelivery-count") {
 		if d == 0 {
 			d = defaultRedelivery // the predecessor's clients say 0s for it, too
 		}
-		options = append(options, client.WithDelivery(d, c.Int("redelivery-count")))
+		options = append(options, client.WithDelivery(d, max(0, c.Int("redelivery-count"))))
 	}
 	if n := c.Int("inflight"); n > 0 {
 		options = append(options, client.WithInflight(n))
@@ -158,6 +166,8 @@ type printer struct {
 	printed  int
 }
 
+// handle prints an event and has it acknowledged, in this order: a crash between
+// the two repeats an event, the other way round it would be lost.
 func (p *printer) handle(event *client.Event, err error) error {
 	if err != nil {
 		return p.problem(err)
@@ -194,6 +204,7 @@ func (p *printer) problem(err error) error {
 	return err
 }
 
+// print writes a line. Ids and subjects hold nothing that could break it.
 func (p *printer) print(event *client.Event) error {
 	if p.payloads {
 		return p.payload(event)
@@ -205,6 +216,7 @@ func (p *printer) print(event *client.Event) error {
 	return writeOut(p.out, append(line, '\n'))
 }
 
+// payload keeps bytes away from a terminal, which would obey them.
 func (p *printer) payload(event *client.Event) error {
 	if event.ContentType != "" && p.terminal && !printable(event.Payload) {
 		return writeOut(p.out, append(strconv.AppendQuoteToASCII(nil, string(event.Payload)), '\n'))
@@ -223,6 +235,7 @@ func printPayload(w io.Writer, payload json.RawMessage, contentType string) erro
 	return writeOut(w, payload)
 }
 
+// printable tells whether a terminal shows data as it is.
 func printable(data []byte) bool {
 	return utf8.Valid(data) && oneLine(string(data)) == string(data)
 }

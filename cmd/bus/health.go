@@ -28,6 +28,7 @@ Exit code 0: ready. 1: not, or no answer.`,
 	}
 }
 
+// health is silent when all is well, as a HEALTHCHECK wants it.
 func health(c *cli.Context) error {
 	host := healthHost(c)
 	base, err := url.Parse(host)

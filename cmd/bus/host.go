@@ -15,16 +15,20 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// defaultHost is where bus server listens unless told.
 const defaultHost = "http://localhost:2021"
 
+// hostFlag is that of every command that speaks to a server.
 func hostFlag() cli.Flag {
 	return &cli.StringFlag{Name: "host", Usage: "`URL` of the server [$BUS_HOST]", DefaultText: defaultHost}
 }
 
+// hostOf lets the flag beat the variable.
 func hostOf(c *cli.Context) string {
 	return cmp.Or(c.String("host"), environment()["BUS_HOST"], defaultHost)
 }
 
+// newClient connects to nothing; a wrong URL is the error of its first call.
 func newClient(c *cli.Context, options ...client.ClientOption) *client.Client {
 	return client.NewClient(hostOf(c), options...)
 }
@@ -56,6 +60,8 @@ func shown(place string) string {
 // serverError says what to do about what a server answered, or about none.
 func serverError(c *cli.Context, err error) error { return hostError(err, hostOf(c)) }
 
+// hostError tells a mistake of the command line, which the server found, from a
+// server that cannot do what was asked.
 func hostError(err error, host string) error {
 	e, refused := bus.AsError(err)
 	switch {

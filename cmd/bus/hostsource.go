@@ -21,12 +21,14 @@ type hostSource struct {
 	last    map[string]uint64 // index of the newest event, when namespaces was asked
 }
 
+// newHostSource connects to nothing.
 func newHostSource(url string, d *damages) *hostSource {
 	return &hostSource{url: url, client: client.NewClient(url), damages: d, last: make(map[string]uint64)}
 }
 
 func (s *hostSource) close() error { return nil }
 
+// namespaces also notes how far each goes, to know a stream that ended early.
 func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	infos, err := namespacesOf(ctx, s.url)
 	if err != nil {
@@ -63,6 +65,8 @@ func namespacesOf(ctx context.Context, host string) ([]bus.NamespaceInfo, error)
 	return answer.Namespaces, nil
 }
 
+// read leaves the matching to the server. The client takes up a broken
+// connection by itself.
 func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error {
 	options := []client.GetOption{client.WithStartFrom(client.StartOldest)}
 	if !follow {
@@ -91,6 +95,9 @@ func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func(
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if follow {
+		return errors.New("the server has ended the stream for good; run it again to go on")
+	}
 	// A stream that ends early must not pass for a whole one.
 	if last := s.last[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
 		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
@@ -98,6 +105,8 @@ func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func(
 	return nil
 }
 
+// problem decides what a gap means: what retention has deleted is not missing,
+// what is damaged is.
 func (s *hostSource) problem(err error) error {
 	if gap, ok := errors.AsType[*client.GapError](err); ok || errors.Is(err, bus.ErrCorrupt) {
 		if ok && gap.Reason == "retention" {

@@ -27,6 +27,8 @@ loses it reads nothing. Keep a copy apart from the data.
 	}
 }
 
+// keygen writes the file through to the disk: a secret that is lost in a power
+// cut takes the first sealed events with it.
 func keygen(c *cli.Context) error {
 	line := crypto.GenerateSecret() + "\n"
 	path := c.String("output")

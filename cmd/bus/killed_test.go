@@ -52,14 +52,15 @@ func newKilledServer(t *testing.T) *killedServer {
 	return &killedServer{t: t, dir: filepath.Join(dir, "data"), addr: l.Addr().String(), log: filepath.Join(dir, "log")}
 }
 
-func (s *killedServer) start() {
+func (s *killedServer) start(flags ...string) {
 	s.t.Helper()
 	log, err := os.Create(s.log)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command("bus", "server", "--addr", s.addr, "--path", s.dir, "--namespaces", "load", "--secret-key", "a secret of the test that is long enough")
+	args := []string{"server", "--addr", s.addr, "--path", s.dir, "--namespaces", "load", "--secret-key", testSecret}
+	s.cmd = exec.Command("bus", append(args, flags...)...)
 	s.cmd.Stderr = log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -99,6 +100,7 @@ func (s *killedServer) stop(signal os.Signal) int {
 }
 
 const (
+	testSecret = "a secret of the test that is long enough"
 	publishers = 8
 	batchSize  = 5
 	kills      = 5
@@ -132,7 +134,7 @@ func TestKilledServerKeepsWhatItAnswered(t *testing.T) {
 	}
 	events := eventsIn(t, s.dir)
 	checkJournals(t, events, journals)
-	if out, err := exec.Command("bus", "verify", "--path", s.dir, "--secret-key", "a secret of the test that is long enough").CombinedOutput(); err != nil {
+	if out, err := exec.Command("bus", "verify", "--path", s.dir, "--secret-key", testSecret).CombinedOutput(); err != nil {
 		t.Errorf("verify got %v, want no damage:\n%s", err, out)
 	}
 	t.Logf("%d answers, %d events in the log, %d kills", answers.Load(), len(events), kills)
@@ -176,7 +178,7 @@ func publishUntil(ctx context.Context, c *client.Client, p int, j *journal, answ
 
 func eventsIn(t *testing.T, dir string) []bus.Event {
 	t.Helper()
-	out, err := exec.Command("bus", "dump", "--path", dir, "--secret-key", "a secret of the test that is long enough").Output()
+	out, err := exec.Command("bus", "dump", "--path", dir, "--secret-key", testSecret).Output()
 	if err != nil {
 		t.Fatalf("dump: %v", err)
 	}

@@ -16,9 +16,10 @@ func newLogger(w io.Writer, level logLevel, format logFormat) *slog.Logger {
 	if format == "json" || format == "auto" && !terminal {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.Level(level)}))
 	}
-	return slog.New(tint.NewHandler(w, &tint.Options{Level: slog.Level(level), TimeFormat: time.TimeOnly, NoColor: !terminal}))
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: slog.Level(level), TimeFormat: time.TimeOnly, NoColor: !terminal}))
 }
 
+// isTerminal is false for anything but an open file.
 func isTerminal(v any) bool {
 	f, ok := v.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -61,6 +61,7 @@ func interruptible(parent context.Context, stderr io.Writer) (context.Context, f
 	}
 }
 
+// description is what bus --help says first.
 const description = `An event bus that needs nothing but HTTP: POST publishes, GET streams
 Server-Sent Events, PUT acknowledges. Start one with
 
@@ -76,6 +77,7 @@ Data goes to stdout, everything else to stderr.
 
 ` + exitCodes
 
+// newApp wires the commands. Errors come back to run, which alone prints them.
 func newApp() *cli.App {
 	return &cli.App{
 		Name:            "bus",
@@ -93,6 +95,7 @@ func newApp() *cli.App {
 	}
 }
 
+// commands are in the order in which one meets them.
 func commands() []*cli.Command {
 	all := []*cli.Command{
 		serverCommand(),

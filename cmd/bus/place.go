@@ -8,8 +8,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// defaultPath is that of bus server.
 const defaultPath = "./data"
 
+// placeFlag is that of commands about a directory.
 func placeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "path", Usage: "`DIRECTORY` of the logs, or the URL of a server [$BUS_PATH]", DefaultText: defaultPath}
 }
@@ -44,6 +46,8 @@ func keysOf(c *cli.Context, place string) (*crypto.Keyring, error) {
 	return s.keyring(place, func(text string) { fmt.Fprintln(c.App.ErrWriter, "bus: warning:", text) })
 }
 
+// anySecretFlag tells a secret that was typed for this command from one that
+// stands in the environment for others.
 func anySecretFlag(c *cli.Context, place string) bool {
 	for _, f := range flagsFor[secrets](place) {
 		if c.IsSet(f.Names()[0]) {

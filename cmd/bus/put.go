@@ -49,6 +49,7 @@ time. With --key a failed connection is tried again, and a repeat stored once.`,
 	}
 }
 
+// put prints the receipt when the event is stored, and not before.
 func put(c *cli.Context) error {
 	if c.String("subject") == "" {
 		return usageError("--subject is missing, as in --subject orders.created")
@@ -73,6 +74,8 @@ func put(c *cli.Context) error {
 	return writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", resp.Id, resp.Index))
 }
 
+// putOptions gives every put a time limit: a script must not hang on a server
+// that vanished.
 func putOptions(c *cli.Context) ([]client.PutOption, error) {
 	timeout := c.Duration("timeout")
 	if timeout < 0 || c.IsSet("timeout") && timeout == 0 {

@@ -33,6 +33,8 @@ Exit code 3: the dump is cut off or damaged; nothing was written.`,
 	}
 }
 
+// restore reads the dump twice: to check it, and to write it. A dump that fails
+// in its last line has not been written by half.
 func restore(c *cli.Context) error {
 	place, ring, err := placeAndKeys(c)
 	if err != nil {

@@ -17,6 +17,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Under the race detector every process waits a second before it ends, and
+	// there are hundreds. Races are still reported.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	testscript.Main(m, map[string]func(){"bus": main})
 }
 
@@ -35,6 +38,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(e *testscript.Env) error {
 			e.Values[processesKey{}] = make(map[string]*exec.Cmd)
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			// A script must not see what is set for whoever runs it.
 			e.Vars = slices.DeleteFunc(e.Vars, func(v string) bool { return strings.HasPrefix(v, "BUS_") })
 			return nil
@@ -79,7 +83,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 // scriptEnv hands on the variables a script may set.
 func scriptEnv(ts *testscript.TestScript) []string {
 	var vars []string
-	for _, name := range append(knownVariables(), "PATH", "HOME", "TMPDIR", "BUS_NAMESPACE") {
+	for _, name := range append(knownVariables(), "PATH", "HOME", "TMPDIR", "GORACE", "BUS_NAMESPACE") {
 		if v := ts.Getenv(name); v != "" {
 			vars = append(vars, name+"="+v)
 		}

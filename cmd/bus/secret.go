@@ -23,6 +23,7 @@ type secrets struct {
 // secret is text that must not be printed.
 type secret string
 
+// UnmarshalText keeps the text as it is; the crypto package alone trims.
 func (s *secret) UnmarshalText(text []byte) error {
 	*s = secret(text)
 	return nil
@@ -32,6 +33,7 @@ func (s *secret) UnmarshalText(text []byte) error {
 // secret on the command line may hold a comma.
 type secretList []secret
 
+// UnmarshalText adds the secrets in text.
 func (l *secretList) UnmarshalText(text []byte) error {
 	separator := ","
 	if strings.Contains(string(text), "\n") {
@@ -66,6 +68,7 @@ func (s *secrets) keyring(place string, warn func(string)) (*crypto.Keyring, err
 	return crypto.NewKeyring(newest, older...), nil
 }
 
+// flagPlace is what the flags of a place begin with.
 func flagPlace(place string) string {
 	if place == "" {
 		return "--"
@@ -88,6 +91,7 @@ func (s *secrets) newest(place string) (crypto.Key, error) {
 	return crypto.Key{}, nil
 }
 
+// older returns the keys that only read.
 func (s *secrets) older(place string) ([]crypto.Key, error) {
 	var keys []crypto.Key
 	for _, text := range s.Old {
@@ -107,6 +111,7 @@ func (s *secrets) older(place string) ([]crypto.Key, error) {
 	return keys, nil
 }
 
+// namedKey makes a key of a flag's value. The error never holds any of it.
 func namedKey(flag, text string) (crypto.Key, error) {
 	k, err := crypto.NewKey(text)
 	if err != nil {
@@ -115,6 +120,7 @@ func namedKey(flag, text string) (crypto.Key, error) {
 	return k, nil
 }
 
+// fileKey makes a key of what is in a file.
 func fileKey(flag, path string) (crypto.Key, error) {
 	f, err := os.Open(path)
 	if err != nil {

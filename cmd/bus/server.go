@@ -32,6 +32,8 @@ that says who may come in.`,
 	}
 }
 
+// serve checks everything that can be checked before it opens the directory, so
+// that a mistake leaves no files behind.
 func serve(c *cli.Context) error {
 	cfg, err := settings[serverConfig](c, "")
 	if err != nil {
@@ -58,6 +60,7 @@ func serve(c *cli.Context) error {
 	return errors.Join(err, engine.Close())
 }
 
+// diskOptions is the part of the configuration that is about files.
 func diskOptions(cfg *serverConfig, log *slog.Logger) disk.Options {
 	return disk.Options{
 		Namespaces: cfg.Namespaces,
@@ -76,6 +79,7 @@ func openEngine(dir string, o disk.Options, ring *crypto.Keyring) (*disk.Engine,
 	return disk.Open(dir, o)
 }
 
+// serverOptions is the part of the configuration that is about HTTP.
 func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) server.Config {
 	keys := int(cfg.DedupKeys)
 	if keys == 0 {
@@ -88,6 +92,7 @@ func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) ser
 		MaxEvent:       int(cfg.MaxEvent),
 		MaxBatch:       int(cfg.MaxBatch),
 		MaxBatchEvents: int(cfg.MaxBatchEvents),
+		MaxBuffered:    int(cfg.MaxBuffered),
 		DedupWindow:    time.Duration(cfg.DedupWindow),
 		DedupKeys:      keys,
 		Heartbeat:      time.Duration(cfg.Heartbeat),
@@ -142,6 +147,7 @@ func stopServer(s *server.Server, limit time.Duration, log *slog.Logger) error {
 	return nil
 }
 
+// beyondLoopback is true when in doubt, since it is what is warned of.
 func beyondLoopback(addr net.Addr) bool {
 	at, err := netip.ParseAddrPort(addr.String())
 	return err != nil || !at.Addr().Unmap().IsLoopback()

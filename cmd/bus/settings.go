@@ -145,6 +145,7 @@ func settingError(err error, all []setting) error {
 	return usageError("%s", strings.Join(texts, "; "))
 }
 
+// settingName is how a person knows a field.
 func settingName(field string, all []setting) string {
 	for _, s := range all {
 		if s.field == field {

@@ -33,6 +33,7 @@ type wanted struct {
 	patterns  []bus.Pattern
 }
 
+// match tells whether a subject is selected.
 func (w wanted) match(subject string) bool {
 	return len(w.patterns) == 0 || slices.ContainsFunc(w.patterns, func(p bus.Pattern) bool { return p.Match(subject) })
 }
@@ -93,6 +94,7 @@ func allThere(asked names, patterns map[string][]bus.Pattern, there []string) er
 	return nil
 }
 
+// namesOf returns the namespaces, in the order in which they are read.
 func namesOf(all []wanted) []string {
 	var list []string
 	for _, w := range all {
@@ -145,6 +147,7 @@ func openSource(place string, ring *crypto.Keyring, d *damages) (source, error) 
 	return &dirSource{engine, d}, nil
 }
 
+// isURL tells a server from a directory.
 func isURL(place string) bool {
 	return strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://")
 }
@@ -170,6 +173,8 @@ type dirSource struct {
 func (s *dirSource) namespaces(context.Context) ([]string, error) { return s.engine.Namespaces(), nil }
 func (s *dirSource) close() error                                 { return s.engine.Close() }
 
+// read goes from block to block. Without patterns it hands on the blocks as
+// they are.
 func (s *dirSource) read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error {
 	if follow {
 		return usageError("--follow needs the URL of a server in --from: only a server adds to a directory, and tells when it does")

@@ -76,6 +76,7 @@ func newProgress(w io.Writer, what string) *progress {
 	return &progress{w: w, what: what, shown: time.Now()}
 }
 
+// show writes at most five times a second: a terminal may be far away.
 func (p *progress) show(n uint64) {
 	if p == nil || time.Since(p.shown) < 200*time.Millisecond {
 		return

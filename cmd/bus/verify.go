@@ -50,6 +50,7 @@ type wound struct {
 	Why    string `json:"why"`
 }
 
+// verify goes on after damage, so that one run tells all of it.
 func verify(c *cli.Context) error {
 	dir, ring, err := directoryAndKeys(c)
 	if err != nil {
@@ -83,6 +84,8 @@ func verify(c *cli.Context) error {
 	return nil
 }
 
+// verifyOne puts a log whose header is damaged, and cannot be read at all, into
+// the same words as a damaged block.
 func verifyOne(dir, name string, ring *crypto.Keyring) (verdict, error) {
 	var r disk.Report
 	var err error
@@ -108,6 +111,7 @@ func verifyOne(dir, name string, ring *crypto.Keyring) (verdict, error) {
 	return v, err
 }
 
+// printVerdict writes text for people, or a line for programs.
 func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 	if asJSON {
 		line, err := json.Marshal(v)
@@ -131,6 +135,7 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 	return writeOut(w, []byte(b.String()))
 }
 
+// checked says how much the verdict is worth.
 func (v *verdict) checked() string {
 	switch v.Checked {
 	case "":
@@ -141,6 +146,7 @@ func (v *verdict) checked() string {
 	return "everything (" + v.Checked + ")"
 }
 
+// lost says which events a wound has taken.
 func lost(d wound) string {
 	switch {
 	case d.From == 0:

@@ -19,6 +19,7 @@ type build struct {
 	Dirty   bool // built from a tree with changes that were not committed
 }
 
+// buildVersion asks the binary itself, and prefers what the linker was told.
 func buildVersion() build {
 	b := build{Version: version}
 	info, ok := debug.ReadBuildInfo()

@@ -185,7 +185,7 @@ func (s *Stream) limited() bool { return s.limit > 0 && s.taken >= s.limit }
 
 // emit puts an event into the chunk, or reports that there is no room. The
 // caller holds s.mu.
-func (s *Stream) emit(c *cursor, e *bus.Event) bool {
+func (s *Stream) emit(c *cursor, e *bus.Event, owned bool) bool {
 	if s.full() || s.limited() {
 		return false
 	}
@@ -196,9 +196,15 @@ func (s *Stream) emit(c *cursor, e *bus.Event) bool {
 		s.chunk.Count++
 		return true
 	}
-	if s.flights != nil && !s.flights.launch(c, e, time.Now()) {
+	if s.flights.full() {
 		s.starved = true
 		return false
+	}
+	if s.flights != nil {
+		if !owned {
+			e = own(e)
+		}
+		s.flights.launch(c, e, time.Now())
 	}
 	s.deliver(e, 1, c.feed.namespace)
 	return true

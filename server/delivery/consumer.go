@@ -145,14 +145,16 @@ func (s *Stream) find(id string) (*bus.Event, error) {
 	if s.hub.lookup == nil {
 		return nil, notDelivered(id, "is not with this consumer")
 	}
-	e, err := s.hub.lookup(id)
-	if err != nil && !refusal(err) {
-		return nil, err
+	for _, c := range s.cursors { // a publisher may choose one id in two namespaces
+		e, err := s.hub.lookup(c.feed.namespace, id)
+		if err != nil && !refusal(err) {
+			return nil, err
+		}
+		if err == nil && e != nil && s.carried(c, e) {
+			return e, nil
+		}
 	}
-	if err != nil || e == nil || !s.carried(e) {
-		return nil, notDelivered(id, "was not delivered to this consumer: wanted the id of an event of its stream")
-	}
-	return e, nil
+	return nil, notDelivered(id, "was not delivered to this consumer: wanted the id of an event of its stream")
 }
 
 // refusal tells "there is no such event" from a log that cannot be read: who
@@ -162,19 +164,12 @@ func refusal(err error) bool {
 	return ok && e.Status >= 400 && e.Status < 500
 }
 
-// carried reports whether the stream has handed on this stored event.
-func (s *Stream) carried(e *bus.Event) bool {
-	namespace := bus.Namespace(e.Subject)
-	for _, c := range s.cursors {
-		if c.feed.namespace != namespace {
-			continue
-		}
-		delivered := c.feed.delivered.Load()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return c.carried(e, delivered)
-	}
-	return false
+// carried reports whether the stream has handed on this stored event of a place.
+func (s *Stream) carried(c *cursor, e *bus.Event) bool {
+	delivered := c.feed.delivered.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.carried(e, delivered)
 }
 
 // settleOne applies the verdict to one named event. The caller holds s.mu.

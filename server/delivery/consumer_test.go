@@ -207,7 +207,7 @@ func TestCloseForgetsTheConsumer(t *testing.T) {
 
 func TestALogThatCannotBeReadIsNotARefusal(t *testing.T) {
 	broken := errors.New("input/output error")
-	lookup := func(string) (*bus.Event, error) { return nil, broken }
+	lookup := func(string, string) (*bus.Event, error) { return nil, broken }
 	bubble(t, Options{Lookup: lookup}, func(t *testing.T, m *memory, h *Hub) {
 		s := ackStream(t, h, AckSpec{})
 		defer s.Close()

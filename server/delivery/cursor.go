@@ -65,7 +65,7 @@ func (c *cursor) push(e *bus.Event) (full bool) {
 	if len(c.queue) == 0 && len(c.rest) == 0 {
 		c.pos = max(c.pos, e.Index) // nothing between matched: position must not fall back
 	}
-	c.queue = append(c.queue, e)
+	c.queue = append(c.queue, own(e))
 	c.queued += weigh(e)
 	return false
 }
@@ -144,7 +144,7 @@ func (c *cursor) drain() {
 		c.pos = max(c.pos, c.mark.index)
 	}
 	n := 0
-	for n < len(c.queue) && c.give(c.queue[n], true) {
+	for n < len(c.queue) && c.give(c.queue[n], true, true) {
 		n++
 	}
 	c.shift(n)
@@ -158,7 +158,7 @@ func (c *cursor) consider(events []bus.Event) (left []bus.Event) {
 		if e.Subject != c.subject {
 			c.subject, c.matches = e.Subject, c.wants(e.Subject)
 		}
-		if !c.give(e, c.matches) {
+		if !c.give(e, c.matches, false) {
 			return events[i:]
 		}
 	}
@@ -166,15 +166,16 @@ func (c *cursor) consider(events []bus.Event) (left []bus.Event) {
 }
 
 // give considers one event, and reports false when the stream has no room for
-// it. Events outside the bounds are passed over.
-func (c *cursor) give(e *bus.Event, matches bool) bool {
+// it. Events outside the bounds are passed over. owned says that e shares memory
+// with no other.
+func (c *cursor) give(e *bus.Event, matches, owned bool) bool {
 	switch {
 	case e.Index < c.pos:
 		return true
 	case c.until > 0 && e.Index >= c.until:
 		c.pos = max(c.pos, c.until)
 		return true
-	case matches && !c.stream.emit(c, e):
+	case matches && !c.stream.emit(c, e, owned):
 		return false
 	}
 	c.pos = e.Index + 1

@@ -14,7 +14,7 @@ import (
 // travel on the wire are those of package bus.
 var (
 	ErrClosed       = errors.New("delivery is closed")
-	ErrSlowInbox    = errors.New("the stream fell too far behind on its inbox: wanted at most 256 events waiting; read faster or open more inboxes")
+	ErrSlowInbox    = errors.New("the stream fell too far behind on its inbox: wanted at most 256 events and 4 MiB waiting; read faster or open more inboxes")
 	ErrConsumerBusy = errors.New("a consumer with this id is connected")
 )
 
@@ -62,7 +62,7 @@ type Options struct {
 	// longer in flight. A bus.Error of the 4xx kind means that there is none,
 	// any other error is Settle's. It is called without a lock. nil: nothing is
 	// found.
-	Lookup func(id string) (*bus.Event, error)
+	Lookup func(namespace, id string) (*bus.Event, error)
 }
 
 // Hub hands committed events to streams. All methods may be called from many
@@ -73,7 +73,7 @@ type Hub struct {
 	ringBytes int
 	slabBytes int
 	viewBytes int
-	lookup    func(id string) (*bus.Event, error)
+	lookup    func(namespace, id string) (*bus.Event, error)
 	dedup     *Dedup
 	confirms  confirms
 	inboxes   inboxes

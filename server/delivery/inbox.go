@@ -14,6 +14,18 @@ import (
 // dropped silently.
 const inboxEvents = 256
 
+// inboxBytes is what they may weigh in all; one event may always wait.
+const inboxBytes = 4 << 20
+
+// inboxFull reports whether one more event would be too much.
+func inboxFull(waiting []*bus.Event) bool {
+	bytes := 0
+	for _, e := range waiting {
+		bytes += weigh(e)
+	}
+	return len(waiting) >= inboxEvents || bytes >= inboxBytes
+}
+
 // inboxes says who listens to which inbox subject.
 type inboxes struct {
 	mu        sync.RWMutex // guards listeners; stream.mu and Inbox.mu are taken under it
@@ -94,7 +106,7 @@ func (s *Stream) receive(e *bus.Event) bool {
 		return false
 	}
 	defer s.notify()
-	if len(s.inbox) >= inboxEvents {
+	if inboxFull(s.inbox) {
 		s.end = ErrSlowInbox
 		return false
 	}
@@ -152,7 +164,7 @@ func (h *Hub) Inbox(subject string) *Inbox {
 }
 
 // Wait returns the next event, in the order of arrival. Errors: ctx's;
-// ErrSlowInbox after 256 events that nobody fetched; ErrClosed. It is for one
+// ErrSlowInbox after too many that nobody fetched; ErrClosed. It is for one
 // goroutine at a time.
 func (i *Inbox) Wait(ctx context.Context) (bus.Event, error) {
 	for {
@@ -195,7 +207,7 @@ func (i *Inbox) receive(e *bus.Event) bool {
 		return false
 	}
 	defer i.notify()
-	if len(i.queue) >= inboxEvents {
+	if inboxFull(i.queue) {
 		i.end = ErrSlowInbox
 		return false
 	}

@@ -23,11 +23,16 @@ type flight struct {
 // remove (acknowledgement, last time-out) is its only taker and acts on it. The
 // stream guards it. A nil *flights is a stream without acknowledgement.
 type flights struct {
-	spec AckSpec
-	byID map[string]*flight
-	heap []*flight // by due, the next one first
-	dead recentIDs
+	spec  AckSpec
+	byID  map[string]*flight
+	heap  []*flight // by due, the next one first
+	bytes int       // what their events weigh
+	dead  recentIDs
 }
+
+// flightBytes bounds what one consumer has in flight beside the window's count;
+// one event may always be out.
+const flightBytes = 16 << 20
 
 func newFlights(spec AckSpec) *flights {
 	if spec.Redelivery == 0 {
@@ -46,9 +51,12 @@ func (fs *flights) count() int {
 	return len(fs.heap)
 }
 
-func (fs *flights) full() bool { return fs != nil && len(fs.heap) >= fs.spec.Inflight }
+func (fs *flights) full() bool {
+	return fs != nil && (len(fs.heap) >= fs.spec.Inflight || fs.bytes >= flightBytes)
+}
 
-// launch notes a first delivery, or reports that the window has no room.
+// launch notes a first delivery, or reports that the window has no room. e is
+// kept until it is settled, so it must not share memory with others.
 func (fs *flights) launch(c *cursor, e *bus.Event, now time.Time) bool {
 	if fs.full() {
 		return false
@@ -119,6 +127,7 @@ func (fs *flights) reschedule(fl *flight, due time.Time) {
 }
 
 func (fs *flights) push(fl *flight) {
+	fs.bytes += weigh(fl.event)
 	fl.slot = len(fs.heap)
 	fs.heap = append(fs.heap, fl)
 	fs.up(fl.slot)
@@ -126,6 +135,7 @@ func (fs *flights) push(fl *flight) {
 
 // pull takes the flight at a slot out of the heap.
 func (fs *flights) pull(slot int) {
+	fs.bytes -= weigh(fs.heap[slot].event)
 	last := len(fs.heap) - 1
 	fs.swap(slot, last)
 	fs.heap[last] = nil

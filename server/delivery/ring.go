@@ -1,6 +1,9 @@
 package delivery
 
 import (
+	"bytes"
+	"strings"
+
 	"sort"
 
 	"example.com/bus"
@@ -12,6 +15,18 @@ const eventOverhead = 256
 
 // weigh is the memory of an event, near enough for bounds.
 func weigh(e *bus.Event) int { return len(e.Payload) + eventOverhead }
+
+// own returns a copy that shares no memory. An event that was read shares it
+// with all that were committed or read with it: who keeps one would keep
+// megabytes.
+func own(e *bus.Event) *bus.Event {
+	c := *e
+	c.Payload = bytes.Clone(e.Payload)
+	for _, text := range []*string{&c.Id, &c.Subject, &c.TraceId, &c.Key, &c.ResponseSubject, &c.ContentType} {
+		*text = strings.Clone(*text)
+	}
+	return &c
+}
 
 // batch is what one Reader.Next returned.
 type batch struct {

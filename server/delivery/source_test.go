@@ -111,14 +111,13 @@ func (m *memory) Reader(namespace string, from uint64) Reader {
 }
 
 // lookup is Options.Lookup.
-func (m *memory) lookup(id string) (*bus.Event, error) {
+func (m *memory) lookup(namespace, id string) (*bus.Event, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, l := range m.logs {
-		for i := range l.events {
-			if l.events[i].Id == id {
-				return &l.events[i], nil
-			}
+	l := m.logs[namespace]
+	for i := range l.events {
+		if l.events[i].Id == id {
+			return &l.events[i], nil
 		}
 	}
 	return nil, bus.ErrUnknownEvent

@@ -58,7 +58,7 @@ type Engine struct {
 // that another process has open for writing is immuta.ErrLocked and names it.
 func Open(dir string, o Options) (*Engine, error) {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	names, err := prepare(dir, o)
+	names, found, err := prepare(dir, o)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func Open(dir string, o Options) (*Engine, error) {
 			return nil, withUID(err)
 		}
 	}
-	for _, name := range names {
+	for _, name := range existingFirst(names, found) {
 		n, err := openNamespace(dir, name, o)
 		if err != nil {
 			return nil, errors.Join(err, e.Close())
@@ -78,40 +78,58 @@ func Open(dir string, o Options) (*Engine, error) {
 	return e, nil
 }
 
-// prepare checks the names against each other and against what is there, and
-// makes the directories.
-func prepare(dir string, o Options) ([]string, error) {
+// existingFirst puts the logs that are there before those to be created: with a
+// wrong key nothing may be made, or it would be sealed with that key for ever.
+func existingFirst(names, found []string) []string {
+	order := slices.Clone(names)
+	slices.SortStableFunc(order, func(a, b string) int {
+		return cmp.Compare(absence(a, found), absence(b, found))
+	})
+	return order
+}
+
+func absence(name string, found []string) int {
+	if slices.Contains(found, name) {
+		return 0
+	}
+	return 1
+}
+
+// prepare checks the names against each other and against what is there, which
+// it returns as well, and makes the directories.
+func prepare(dir string, o Options) (names, found []string, err error) {
 	if o.MaxEvent < 0 || o.MaxEvent > MaxMaxEvent {
-		return nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxMaxEvent)
+		return nil, nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxMaxEvent)
 	}
 	if o.FS != nil {
-		return checkNames(o.Namespaces, nil)
+		names, err = checkNames(o.Namespaces, nil)
+		return names, nil, err
 	}
-	found, err := Discover(dir)
+	found, err = Discover(dir)
 	if err != nil && (o.ReadOnly || !errors.Is(err, fs.ErrNotExist)) {
-		return nil, err
+		return nil, nil, err
 	}
-	names := o.Namespaces
+	names = o.Namespaces
 	if o.ReadOnly && len(names) == 0 {
 		if names = found; len(names) == 0 {
-			return nil, fmt.Errorf("%s holds no logs: is it the data directory?", dir)
+			return nil, nil, fmt.Errorf("%s holds no logs: is it the data directory?", dir)
 		}
 	}
 	if names, err = checkNames(names, found); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, name := range names {
 		if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if o.ReadOnly && !slices.Contains(found, name) {
-			return nil, fmt.Errorf("%s holds no log of namespace %q, only of %s: %w", dir, name, strings.Join(found, ", "), fs.ErrNotExist)
+			return nil, nil, fmt.Errorf("%s holds no log of namespace %q, only of %s: %w", dir, name, strings.Join(found, ", "), fs.ErrNotExist)
 		}
 	}
 	if o.ReadOnly {
-		return names, nil
+		return names, found, nil
 	}
-	return names, makeDirs(dir)
+	return names, found, makeDirs(dir)
 }
 
 // namespace is one log and the index of the ids that it did not give.

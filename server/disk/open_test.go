@@ -193,3 +193,21 @@ func TestAClockThatIsGivenStampsTheEvents(t *testing.T) {
 		t.Errorf("got %s, want %s", got, testTime)
 	}
 }
+
+func TestAWrongKeyMakesNoLog(t *testing.T) {
+	dir := t.TempDir()
+	mustClose(t, openTest(t, dir, Options{Namespaces: []string{"orders"}, Sealing: fakeSealing{"secret"}}))
+	for name, o := range map[string]Options{
+		"another key": {Namespaces: []string{"app", "orders"}, Sealing: fakeSealing{"other"}},
+		"no key":      {Namespaces: []string{"app", "orders"}},
+	} {
+		if e, err := Open(dir, o); err == nil {
+			t.Errorf("%s: opened", name)
+			mustClose(t, e)
+		}
+		if found, err := Discover(dir); err != nil || len(found) != 1 {
+			t.Errorf("%s: got logs %v, %v, want orders alone: a log made with a wrong key is lost to the right one", name, found, err)
+		}
+	}
+	mustClose(t, openTest(t, dir, Options{Namespaces: []string{"app", "orders"}, Sealing: fakeSealing{"secret"}}))
+}

@@ -1,0 +1,48 @@
+package server
+
+import (
+	"sync/atomic"
+
+	"example.com/bus"
+)
+
+// freeBytes is what a request may hold without asking the budget: nearly all
+// requests need no more.
+const freeBytes = 64 << 10
+
+// budget bounds what all requests hold in memory at once: bodies that are being
+// read and arrays that are being built. Each has a limit of its own, but many
+// slow ones together would still be too much.
+type budget struct {
+	most int64
+	held atomic.Int64
+}
+
+// lease is what one request holds. It belongs to one goroutine.
+type lease struct {
+	budget *budget
+	held   int64
+}
+
+func (b *budget) lease() *lease { return &lease{budget: b} }
+
+// cover makes the lease hold size bytes, or refuses when that is too much for
+// all together. What it holds already it keeps.
+func (l *lease) cover(size int) error {
+	more := int64(size) - freeBytes - l.held
+	if more <= 0 {
+		return nil
+	}
+	if l.budget.held.Add(more) > l.budget.most {
+		l.budget.held.Add(-more)
+		return bus.ErrUnavailable.With("large requests hold %d MiB already, which is all they may; send it again in a moment", l.budget.most>>20)
+	}
+	l.held += more
+	return nil
+}
+
+// end gives everything back.
+func (l *lease) end() {
+	l.budget.held.Add(-l.held)
+	l.held = 0
+}

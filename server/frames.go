@@ -1,0 +1,109 @@
+package server
+
+import (
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// opening is what stands before the first event.
+func (st *stream) opening(gaps []gapFrame) []byte {
+	out := st.buf[:0]
+	if st.sub.format == typeSSE {
+		out = appendRetry(out, retryUsual)
+	}
+	out = st.format.control(out, "hello", st.resume(), helloFrame{
+		ConsumerID: st.id,
+		AckURL:     "/?consumer_id=" + st.id + "&event_id=",
+		Heartbeat:  st.server.config.Heartbeat.String(),
+		Now:        time.Now().UTC().Format(time.RFC3339Nano),
+		Tail:       st.tail(),
+	})
+	for _, gap := range gaps {
+		st.server.metrics.gap(gap.Reason)
+		out = st.format.control(out, "gap", st.resume(), gap)
+	}
+	return out
+}
+
+func (st *stream) tail() map[string]uint64 {
+	tail := make(map[string]uint64, len(st.places))
+	for _, namespace := range st.places {
+		_, next := st.server.engine.Bounds(namespace)
+		tail[namespace] = next - 1
+	}
+	return tail
+}
+
+// resume is what a reconnect would name now.
+func (st *stream) resume() []bus.Position {
+	for i, p := range st.source.Positions() {
+		if st.sub.ack != nil || p.Next > st.seen[i].Index {
+			st.seen[i].Index = p.Next - 1
+		}
+	}
+	return st.seen
+}
+
+// chunk turns what the source handed out into bytes. With ack=none each frame
+// names what has been seen up to it, so that a cut between two frames loses
+// nothing; with ack=manual it names what is acknowledged.
+func (st *stream) chunk(c *delivery.Chunk) []byte {
+	if len(c.Frames) > 0 && len(c.Gaps) == 0 {
+		st.server.metrics.delivered(c.Count)
+		return c.Frames
+	}
+	out := append(st.buf[:0], c.Frames...)
+	for _, gap := range c.Gaps {
+		out = st.gap(out, gap)
+	}
+	var floor []bus.Position
+	if st.sub.ack != nil && len(c.Deliveries) > 0 {
+		floor = st.resume()
+	}
+	for _, d := range c.Deliveries {
+		out = st.delivery(out, floor, d)
+	}
+	st.server.metrics.delivered(c.Count + len(c.Deliveries))
+	st.server.deadLetters(st.id, c.Dead)
+	st.keep(out)
+	return out
+}
+
+func (st *stream) delivery(out []byte, floor []bus.Position, d delivery.Delivery) []byte {
+	if d.Attempt > 1 {
+		st.server.metrics.redelivered()
+	}
+	switch {
+	case d.Namespace == bus.InboxNamespace:
+		return st.format.event(out, nil, d) // it resumes nothing
+	case floor == nil:
+		st.advance(d.Namespace, d.Event.Index)
+		floor = st.seen
+	}
+	return st.format.event(out, floor, d)
+}
+
+func (st *stream) advance(namespace string, index uint64) {
+	for i, name := range st.places {
+		if name == namespace {
+			st.seen[i].Index = index
+		}
+	}
+}
+
+func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
+	st.server.metrics.gap(gap.Reason)
+	return st.format.control(out, "gap", nil, damageGap(gap))
+}
+
+// damageGap is the frame for events that cannot be read.
+func damageGap(gap delivery.Gap) gapFrame {
+	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + itoa(gap.From), ResumedIndex: gap.Next, Reason: gap.Reason}
+	if gap.Next > 0 {
+		lost := gap.Next - gap.From
+		frame.Lost = &lost
+	}
+	return frame
+}
