@@ -113,12 +113,13 @@ func (k *connection) message(f frame) error {
 		return k.report(err)
 	}
 	ns := bus.Namespace(e.Subject)
+	fresh := e.Index == 0 || e.Index > k.seen[ns] // an inbox counts nothing
 	k.seen[ns] = max(k.seen[ns], e.Index)
 	if !k.wanted(e) {
 		return nil
 	}
 	k.delivered++
-	return k.deliver(e)
+	return k.deliver(e, fresh)
 }
 
 func (k *connection) greet(data []byte) error {
@@ -146,6 +147,8 @@ func (k *connection) end(err error) error {
 	switch {
 	case k.full():
 		return errDone
+	case k.manual() && k.req.limit > 0 && err == io.EOF && k.greeted && k.frames.told <= k.opening:
+		return errDone // the server has seen all of them settled
 	case err == errTooLong:
 		return bus.ErrTooLarge.With("an event of the stream has more than %d bytes; allow more with WithMaxEvent", k.client.maxEvent)
 	case err != io.EOF:

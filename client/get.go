@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -65,8 +66,7 @@ func WithInflight(n int) GetOption {
 }
 
 // WithLimit ends the loop after n events. With AckManual redeliveries do not count, and the
-// stream stays until those n are acknowledged or given up, so that they can be; it does not
-// come back if its connection breaks by then.
+// stream stays until those n are acknowledged or given up, so that they can be.
 func WithLimit(n int) GetOption {
 	return getOption(func(r *getRequest) {
 		r.count("WithLimit", n)
@@ -114,6 +114,18 @@ func (r *getRequest) count(option string, n int) string {
 	return strconv.Itoa(n)
 }
 
+// namespaces are those of the subjects, inboxes left out, in order.
+func (r *getRequest) namespaces() []string {
+	var all []string
+	for _, s := range r.subjects {
+		if !bus.IsInbox(s) {
+			all = append(all, bus.Namespace(s))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 func newGetRequest(opts []GetOption) *getRequest {
 	r := &getRequest{query: url.Values{}}
 	for _, o := range opts {
@@ -145,7 +157,7 @@ func (c *Client) Get(ctx context.Context, opts ...GetOption) iter.Seq2[*Event, e
 			yield(nil, r.err)
 			return
 		}
-		s := &subscription{client: c, req: r, left: r.limit, yield: yield, seen: make(map[string]uint64)}
+		s := &subscription{client: c, req: r, left: r.limit, yield: yield, seen: make(map[string]uint64), taken: make(map[string][]uint64)}
 		s.run(ctx)
 	}
 }
@@ -157,10 +169,11 @@ type subscription struct {
 	req    *getRequest
 	yield  func(*Event, error) bool
 
-	lastID  string            // resume point, "" before there is one
-	left    int               // events still wanted, with a limit
-	first   *helloFrame       // of the first connection that had one
-	seen    map[string]uint64 // the highest index met, by namespace
+	lastID  string              // resume point, "" before there is one
+	left    int                 // events still wanted, with a limit
+	taken   map[string][]uint64 // indexes handed over, with a limit, by namespace
+	first   *helloFrame         // of the first connection that had one
+	seen    map[string]uint64   // the highest index met, by namespace
 	backoff backoff
 }
 
@@ -197,7 +210,7 @@ func (s *subscription) run(ctx context.Context) {
 func (s *subscription) query() url.Values {
 	q := maps.Clone(s.req.query)
 	if s.req.limit > 0 {
-		q.Set("limit", strconv.Itoa(s.left))
+		q.Set("limit", strconv.Itoa(s.remaining()))
 	}
 	return q
 }
@@ -211,12 +224,15 @@ func (s *subscription) wanted(e *Event) bool {
 	return !known || e.Index <= tail
 }
 
-// deliver hands an event to the loop.
-func (s *subscription) deliver(e *Event) error {
+// deliver hands an event to the loop. One that is not fresh has been handed over
+// before, on this connection or an earlier one.
+func (s *subscription) deliver(e *Event, fresh bool) error {
 	if !s.yield(e, nil) {
 		return errDone
 	}
-	if s.req.limit > 0 && e.Attempt == 1 {
+	if s.req.limit > 0 && fresh {
+		ns := bus.Namespace(e.Subject)
+		s.taken[ns] = append(s.taken[ns], e.Index)
 		s.left--
 	}
 	if s.full() && !s.manual() {
@@ -225,8 +241,30 @@ func (s *subscription) deliver(e *Event) error {
 	return nil
 }
 
-// full tells whether the limit has been reached.
-func (s *subscription) full() bool { return s.req.limit > 0 && s.left <= 0 }
+// full tells whether nothing is left to ask for.
+func (s *subscription) full() bool { return s.req.limit > 0 && s.remaining() <= 0 }
+
+// remaining is how many events the next connection is asked for. With AckManual those above
+// the resume point come again, and count again there.
+func (s *subscription) remaining() int {
+	if !s.manual() {
+		return s.left
+	}
+	positions, ok := bus.ParseID(s.lastID)
+	namespaces := s.req.namespaces()
+	if !ok || len(positions) != len(namespaces) {
+		return s.left
+	}
+	left := s.req.limit
+	for i, ns := range namespaces { // a resume point has their order
+		for _, index := range s.taken[ns] {
+			if index <= positions[i].Index {
+				left--
+			}
+		}
+	}
+	return left
+}
 
 func (s *subscription) manual() bool { return s.req.query.Get("ack") == string(AckManual) }
 

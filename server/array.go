@@ -16,6 +16,7 @@ import (
 const (
 	headerResume = "X-BUS-RESUME" // Last-Event-ID for the next pull
 	headerGap    = "X-BUS-GAP"    // a JSON array of gaps
+	headerMore   = "X-BUS-MORE"   // true: the array ends here for its size alone
 )
 
 // array answers a bounded read with one JSON array. It is held in memory, so
@@ -28,7 +29,7 @@ func (st *stream) array(gaps []gapFrame) {
 	defer clock.stop()
 	held := st.server.budget.lease()
 	defer held.end()
-	out := []byte{'['}
+	out, more := []byte{'['}, true
 	for len(out) < maxArrayBytes {
 		chunk, err := st.source.Next(clock.ctx)
 		for _, gap := range chunk.Gaps {
@@ -55,7 +56,11 @@ func (st *stream) array(gaps []gapFrame) {
 			st.server.fail(st.w, st.request, err)
 			return
 		}
+		more = false
 		break
+	}
+	if more {
+		st.w.Header().Set(headerMore, "true")
 	}
 	st.writeArray(append(out, "\n]\n"...), gaps)
 }
@@ -72,11 +77,10 @@ func (st *stream) items(out []byte, deliveries []delivery.Delivery) []byte {
 	return out
 }
 
-// complete reports whether a read ended as it should: at its bound, in time,
-// or because the server stops. Anything else is told instead of a short array.
+// complete reports whether a read ended as it should: at its bound, or in time.
+// Anything else, also a server that stops, is told instead of a short array.
 func complete(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, context.Canceled) || errors.Is(err, delivery.ErrClosed)
+	return errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // looksAgain reports whether a read that found nothing in time goes on.

@@ -25,7 +25,7 @@ func readBody(w http.ResponseWriter, r *http.Request, held *lease, one, most int
 	for {
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
-		if firstByte(body) != '[' && len(body) > 0 {
+		if first := firstByte(body); first != '[' && first != 0 {
 			limit = one
 		}
 		if len(body) > limit {

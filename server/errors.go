@@ -75,6 +75,9 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 		s.log.Error("damaged log", "namespace", damage.Namespace, "from", damage.From, "next", damage.Next, "error", damage.Err)
 		return bus.ErrCorrupt.With("%s", damage)
 	}
+	if errors.Is(err, delivery.ErrClosed) {
+		return bus.ErrUnavailable.With("the server is stopping")
+	}
 	if errors.Is(err, delivery.ErrSlowInbox) {
 		return bus.ErrSlowReader.With("%s", err)
 	}

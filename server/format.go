@@ -48,6 +48,9 @@ func (f sseFormat) shared(namespace string) *delivery.Format { return f.plain[na
 // be taken for an event.
 type ndjsonFormat struct{ plain *delivery.Format }
 
+// letGo ends a stream that is not complete.
+var letGo = retryable(bus.ErrUnavailable.With("the server ends this stream before it is complete; go on behind its last event"))
+
 func newNDJSONFormat() ndjsonFormat {
 	return ndjsonFormat{plain: &delivery.Format{Name: "ndjson", Encode: func(dst []byte, e *bus.Event) []byte {
 		return append(e.AppendJSON(dst), '\n')
@@ -70,6 +73,13 @@ func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data an
 	return append(dst, encode(map[string]any{name: data})...)
 }
 
-func (f ndjsonFormat) end(dst []byte, _ int) []byte { return dst }
+// A reader of lines must be able to tell a stream that is complete from one that
+// the server let go of.
+func (f ndjsonFormat) end(dst []byte, retry int) []byte {
+	if retry == 0 {
+		return dst
+	}
+	return append(dst, encode(map[string]any{"problem": letGo})...)
+}
 
 func (f ndjsonFormat) shared(string) *delivery.Format { return f.plain }

@@ -14,7 +14,7 @@ import (
 const (
 	corsMethods = "GET, HEAD, POST, PUT, OPTIONS"
 	corsRequest = "Content-Type, Last-Event-ID, Idempotency-Key, Cache-Control, Accept"
-	corsAnswer  = headerEventID + ", " + headerCreatedAt + ", " + headerIndex + ", " + headerDurability + ", " + headerConsumerID + ", " + headerResume + ", " + headerGap + ", Retry-After"
+	corsAnswer  = headerEventID + ", " + headerCreatedAt + ", " + headerIndex + ", " + headerDurability + ", " + headerConsumerID + ", " + headerResume + ", " + headerGap + ", " + headerMore + ", Retry-After"
 )
 
 // origins decides which web pages may use the bus: those of its own origin, of

@@ -43,7 +43,7 @@ func checkStart(start string) error {
 	if _, ok := timeStart(start, time.Now()); ok {
 		return nil
 	}
-	if bus.CheckID(start) == nil {
+	if age, isAge := parseAge(start); bus.CheckID(start) == nil && !(isAge && age == 0) {
 		return nil // perhaps an event's; places looks for it
 	}
 	return wrongStart(start)
@@ -60,7 +60,7 @@ func indexStart(start string) (uint64, bool) {
 }
 
 func timeStart(start string, now time.Time) (time.Time, bool) {
-	if age, ok := parseAge(start); ok {
+	if age, ok := parseAge(start); ok && age > 0 { // 0 may be meant as an index, or as the beginning
 		return now.Add(-age), true
 	}
 	t, err := time.Parse(time.RFC3339Nano, start)

@@ -30,7 +30,6 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 	}
 	control := http.NewResponseController(w)
 	control.EnableFullDuplex() // HTTP/2 always is, and says so by an error
-	defer clearDeadlines(control)
 	defer context.AfterFunc(s.drained, func() { control.SetReadDeadline(time.Now()) })() // ends the wait for a line
 	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
 	in.run()
@@ -63,6 +62,7 @@ func (in *lineStream) run() {
 			return
 		case readErr == io.EOF:
 			in.start()
+			clearDeadlines(in.control)
 			return
 		case readErr != nil:
 			in.refuse(readErr)
@@ -215,8 +215,10 @@ func (in *lineStream) start() {
 }
 
 // refuse tells the error: as the answer while none has begun, as the last line
-// otherwise.
+// otherwise. Nothing more is read: net/http would wait for the rest of the body
+// before it lets the connection go, and its publisher may never send it.
 func (in *lineStream) refuse(err error) {
+	defer in.control.SetReadDeadline(time.Now())
 	if !in.started {
 		if in.r.ProtoMajor == 1 {
 			in.w.Header().Set("Connection", "close") // the rest of the body is not read
