@@ -197,7 +197,7 @@ func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 			out = append(events[i].AppendJSON(out), '\n')
 		}
 		left -= len(events)
-		if err := writeOut(c.App.Writer, out); err != nil {
+		if err := writeOut(c.App.Writer, forTerminal(out, isTerminal(c.App.Writer))); err != nil {
 			return err
 		}
 	}

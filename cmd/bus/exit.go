@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"example.com/bus"
 	"github.com/urfave/cli/v2"
@@ -107,6 +109,26 @@ func oneLine(s string) string {
 		}
 	}
 	return b.String()
+}
+
+// forTerminal escapes what a terminal would obey, or show as something else: the
+// control characters above ASCII, and those that turn the direction of text. JSON
+// stays the same JSON, because they can only stand in its strings.
+func forTerminal(json []byte, terminal bool) []byte {
+	if !terminal {
+		return json
+	}
+	var out []byte
+	for _, r := range string(json) {
+		if r < utf8.RuneSelf && r != 0x7f || unicode.IsPrint(r) {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, half := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, "\\u%04x", half)
+		}
+	}
+	return out
 }
 
 // onUsageError replaces the whole help, under which the mistake would be lost.

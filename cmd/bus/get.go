@@ -213,7 +213,7 @@ func (p *printer) print(event *client.Event) error {
 	if err != nil {
 		return err
 	}
-	return writeOut(p.out, append(line, '\n'))
+	return writeOut(p.out, append(forTerminal(line, p.terminal), '\n'))
 }
 
 // payload keeps bytes away from a terminal, which would obey them.
@@ -221,7 +221,11 @@ func (p *printer) payload(event *client.Event) error {
 	if event.ContentType != "" && p.terminal && !printable(event.Payload) {
 		return writeOut(p.out, append(strconv.AppendQuoteToASCII(nil, string(event.Payload)), '\n'))
 	}
-	return printPayload(p.out, event.Payload, event.ContentType)
+	payload := event.Payload
+	if event.ContentType == "" {
+		payload = forTerminal(payload, p.terminal)
+	}
+	return printPayload(p.out, payload, event.ContentType)
 }
 
 // printPayload writes JSON as a line, and bytes of another type as they are.

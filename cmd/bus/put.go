@@ -69,7 +69,11 @@ func put(c *cli.Context) error {
 		fmt.Fprintln(c.App.ErrWriter, "bus: the key was published before; this is that event")
 	}
 	if c.Bool("reply") {
-		return printPayload(c.App.Writer, resp.Payload, resp.ContentType)
+		payload := resp.Payload
+		if resp.ContentType == "" {
+			payload = forTerminal(payload, isTerminal(c.App.Writer))
+		}
+		return printPayload(c.App.Writer, payload, resp.ContentType)
 	}
 	return writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", resp.Id, resp.Index))
 }

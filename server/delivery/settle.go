@@ -75,11 +75,17 @@ func notDelivered(id, why string) error {
 }
 
 func (s *Stream) settle(ids []string, v Verdict, upTo bool) ([]Settled, error) {
-	known, err := s.look(ids)
-	if err != nil {
-		return nil, err
+	known := make(map[string]*bus.Event)
+	for {
+		if err := s.look(known, ids); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		if s.closed || s.seen(known, ids) {
+			break
+		}
+		s.mu.Unlock() // another has settled one meanwhile: look what it was
 	}
-	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, unknownConsumer(s.id)
@@ -113,22 +119,28 @@ func (s *Stream) bounded() bool {
 // look finds the events that are not in flight, in memory or in the log, and
 // refuses those that the stream has not carried. It reads without a lock, so
 // what it finds in flight may be settled by another before it is by us.
-func (s *Stream) look(ids []string) (map[string]*bus.Event, error) {
-	var known map[string]*bus.Event
+func (s *Stream) look(known map[string]*bus.Event, ids []string) error {
 	for _, id := range ids {
-		if s.flying(id) {
+		if known[id] != nil || s.flying(id) {
 			continue
 		}
 		e, err := s.find(id)
 		if err != nil {
-			return nil, err
-		}
-		if known == nil {
-			known = make(map[string]*bus.Event)
+			return err
 		}
 		known[id] = e
 	}
-	return known, nil
+	return nil
+}
+
+// seen reports whether every id is in flight or known. The caller holds s.mu.
+func (s *Stream) seen(known map[string]*bus.Event, ids []string) bool {
+	for _, id := range ids {
+		if known[id] == nil && (s.flights == nil || s.flights.byID[id] == nil && !s.flights.dead.has(id)) {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *Stream) flying(id string) bool {

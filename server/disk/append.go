@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"example.com/bus"
 	"example.com/bus/immuta"
@@ -19,13 +20,13 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	if err != nil || len(events) == 0 {
 		return err
 	}
-	records, size, err := n.encode(events)
+	stamped := n.stamp(events)
+	receipt, size, err := n.append(ctx, events)
 	if err != nil {
+		for _, i := range stamped {
+			events[i].CreatedAt = time.Time{}
+		}
 		return err
-	}
-	receipt, err := n.log.Append(ctx, records)
-	if err != nil {
-		return n.appendError(err)
 	}
 	// The ids are known before anybody hears that the events are stored: who has
 	// an answer in hand may look the id up at once.
@@ -34,6 +35,38 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	n.ids.stored(at, size, chosenIDs(events, receipt.First))
 	n.give(events, receipt)
 	return nil
+}
+
+// stamp gives events their time while the log is ahead of the clock, and
+// returns which. Commit times never go back, so that a clock that was once years
+// ahead would otherwise date every later event.
+func (n *namespace) stamp(events []bus.Event) (stamped []int) {
+	now := n.now()
+	if !n.log.Stat().LastTime.After(now.Add(clockSlack)) {
+		return nil
+	}
+	for i := range events {
+		if events[i].CreatedAt.IsZero() {
+			events[i].CreatedAt = now.UTC()
+			stamped = append(stamped, i)
+		}
+	}
+	return stamped
+}
+
+// clockSlack is how far a clock goes back without anything being wrong.
+const clockSlack = time.Second
+
+func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Receipt, int, error) {
+	records, size, err := n.encode(events)
+	if err != nil {
+		return immuta.Receipt{}, 0, err
+	}
+	receipt, err := n.log.Append(ctx, records)
+	if err != nil {
+		return immuta.Receipt{}, 0, n.appendError(err)
+	}
+	return receipt, size, nil
 }
 
 // encode returns the records of the events, which share one buffer, and its

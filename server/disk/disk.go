@@ -75,7 +75,24 @@ func Open(dir string, o Options) (*Engine, error) {
 		}
 		e.logs[name] = n
 	}
+	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
+		return nil, errors.Join(err, e.Close())
+	}
 	return e, nil
+}
+
+// checkTwins refuses a log that is there under two names: their events would
+// have the same ids, and a place in one would be taken for a place in the other.
+func (e *Engine) checkTwins() error {
+	seen := make(map[uint64]string)
+	for _, name := range e.names {
+		incarnation := e.logs[name].incarnation
+		if other, ok := seen[incarnation]; ok {
+			return fmt.Errorf("namespaces %s and %s are the same log under two names: move the copy away, and use bus copy to copy events", other, name)
+		}
+		seen[incarnation] = name
+	}
+	return nil
 }
 
 // existingFirst puts the logs that are there before those to be created: with a
@@ -138,6 +155,7 @@ type namespace struct {
 	log         *immuta.Log
 	incarnation uint64
 	maxEvent    int
+	now         func() time.Time
 	ids         *strangers
 	taken       endMark
 }
@@ -154,7 +172,13 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if _, err := io.ReadFull(cmp.Or[io.Reader](o.Rand, rand.Reader), key[:]); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent()}
+	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent(), now: o.Now}
+	if n.now == nil {
+		n.now = time.Now
+	}
+	if ahead := l.Stat().LastTime.Sub(n.now()); ahead > time.Minute {
+		logger.Warn("the newest event is from the future: the clock has gone back, or was ahead; ages in start= are by the times of the log", "namespace", name, "ahead", ahead.Round(time.Second).String())
+	}
 	n.ids = startStrangers(l, o.idFile(dir, name), cmp.Or(o.saveAt, defaultSaveLimits()), key, logger)
 	return n, nil
 }

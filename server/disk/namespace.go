@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"example.com/bus"
+	"example.com/bus/immuta"
 )
 
 // Names in the data directory. A namespace has no dot, so that neither a rolled
@@ -91,10 +92,32 @@ func kindOf(mode fs.FileMode) string {
 // makeDirs creates the data directory and the derived one in it, for the owner
 // alone.
 func makeDirs(dir string) error {
-	if err := os.MkdirAll(filepath.Join(dir, derivedDir), 0o700); err != nil {
+	path := filepath.Join(dir, derivedDir)
+	made := missing(path)
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return withUID(err)
 	}
+	// A directory whose name is not durable would take every answered event in
+	// it along in a power cut.
+	for _, path := range made {
+		if err := immuta.OS().SyncDir(filepath.Dir(path)); err != nil {
+			return withUID(err)
+		}
+	}
 	return nil
+}
+
+// missing returns the directories on the way to path that are not there yet,
+// the deepest first.
+func missing(path string) []string {
+	var all []string
+	for {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return all
+		}
+		all = append(all, path)
+		path = filepath.Dir(path)
+	}
 }
 
 // withUID says who was refused: in a container it is seldom who one thinks.

@@ -211,3 +211,48 @@ func TestAWrongKeyMakesNoLog(t *testing.T) {
 	}
 	mustClose(t, openTest(t, dir, Options{Namespaces: []string{"app", "orders"}, Sealing: fakeSealing{"secret"}}))
 }
+
+func TestALogUnderTwoNamesIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	mustClose(t, openTest(t, dir, Options{Namespaces: []string{"orders"}}))
+	writeFile(t, readFile(t, dir, "orders.log"), dir, "app.log")
+	err := wantRefused(t, dir, Options{Namespaces: []string{"app", "orders"}})
+	if err == nil || !strings.Contains(err.Error(), "same log under two names") {
+		t.Errorf("got %v, want the copy named", err)
+	}
+}
+
+func TestALogOfAnotherNamespaceIsDamageAndNotAnEmptyOne(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{Namespaces: []string{"orders"}})
+	mustAppend(t, e, bus.Event{Subject: "orders.created"})
+	mustClose(t, e)
+	if err := os.Rename(filepath.Join(dir, "orders.log"), filepath.Join(dir, "app.log")); err != nil {
+		t.Fatal(err)
+	}
+	e = openTest(t, dir, Options{Namespaces: []string{"app"}})
+	defer mustClose(t, e)
+	r := e.Reader("app", 1)
+	defer r.Close()
+	_, err := r.Next()
+	if damage, ok := errors.AsType[*bus.DamageError](err); !ok || !strings.Contains(damage.Error(), "not the log of app") {
+		t.Errorf("got %v, want damage that says whose log it is", err)
+	}
+}
+
+func TestEventsAreDatedByTheClockAlsoWhenTheLogIsAheadOfIt(t *testing.T) {
+	dir, now := t.TempDir(), time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)
+	clock := func() time.Time { return now }
+	var j journal
+	e := openTest(t, dir, Options{Namespaces: []string{"orders"}, Now: clock})
+	mustAppend(t, e, bus.Event{Subject: "orders.created"})
+	mustClose(t, e)
+	now = now.AddDate(-10, 0, 0)
+	e = openTest(t, dir, Options{Namespaces: []string{"orders"}, Now: clock, Logger: j.logger()})
+	got := mustAppend(t, e, bus.Event{Subject: "orders.created"})[0]
+	if !got.CreatedAt.Equal(now) {
+		t.Errorf("got %s, want %s", got.CreatedAt, now)
+	}
+	mustClose(t, e)
+	wantLogged(t, &j, "from the future")
+}

@@ -60,7 +60,7 @@ type reader struct {
 }
 
 func (n *namespace) reader(from uint64) *reader {
-	return &reader{n: n, blocks: n.log.Reader(from), decoder: decoder{incarnation: n.incarnation}, due: from}
+	return &reader{n: n, blocks: n.log.Reader(from), decoder: decoder{namespace: n.name, incarnation: n.incarnation}, due: from}
 }
 
 func (r *reader) Next() ([]bus.Event, error) {

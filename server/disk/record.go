@@ -137,6 +137,7 @@ func (r *record) id() string {
 // decoder turns blocks into events. It keeps its scratch space from block to
 // block and is not for concurrent use; the events do not share it.
 type decoder struct {
+	namespace   string // of which every event must be; "": not looked at
 	incarnation uint64
 	records     []record
 	text        []byte
@@ -157,6 +158,9 @@ func (d *decoder) events(first uint64, at time.Time, records [][]byte) ([]bus.Ev
 		if err := e.Check(); err != nil {
 			// Not wrapped: it is damage, and must not answer as a user's mistake.
 			return events[:i], fmt.Errorf("record holds no valid event: %v", err)
+		}
+		if d.namespace != "" && bus.Namespace(e.Subject) != d.namespace {
+			return events[:i], fmt.Errorf("record holds an event of namespace %s: this is not the log of %s", bus.Namespace(e.Subject), d.namespace)
 		}
 		e.Index = first + uint64(i)
 		if r.flags&flagCreatedAt == 0 {
