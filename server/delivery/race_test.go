@@ -189,3 +189,22 @@ func TestCloseOfManyStreamsLeaksNothing(t *testing.T) {
 		wantEmpty(t, h, m)
 	})
 }
+
+func TestAnUpToThatMeetsAnotherAckSettlesAllBelow(t *testing.T) {
+	for range 300 {
+		bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
+			m.publish("a.1", "a.2", "a.3", "a.4", "a.5")
+			s := open(t, h, Spec{ConsumerID: "c", Places: []Place{place(t, 1, "a.>")}, Ack: &AckSpec{}})
+			defer s.Close()
+			next(t, s)
+			var acks sync.WaitGroup
+			for _, upTo := range []bool{true, false} {
+				acks.Go(func() { settle(t, h, Verdict{Kind: Ack}, upTo, 5) })
+			}
+			acks.Wait()
+			if got := s.Positions()[0].Next; got != 6 {
+				t.Fatalf("resume point: got %d, want 6", got)
+			}
+		})
+	}
+}
