@@ -51,6 +51,18 @@ func AsError(err error) (*Error, bool) {
 	return e, ok
 }
 
+// AtLine says in which line of a stream, or item of a batch, an error was found,
+// from 1. An err that is no *Error comes back as it is.
+func AtLine(err error, line int) error {
+	e, ok := AsError(err)
+	if !ok {
+		return err
+	}
+	c := *e
+	c.Line = line
+	return &c
+}
+
 func newError(status int, code, title string) *Error {
 	return &Error{Code: code, Title: title, Status: status}
 }

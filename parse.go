@@ -61,7 +61,7 @@ func ParseEvents(data []byte, most int) ([]Event, error) {
 			err = e.Check()
 		}
 		if err != nil {
-			return atLine(err, len(events)+1)
+			return AtLine(err, len(events)+1)
 		}
 		events = append(events, e)
 		return nil
@@ -70,17 +70,6 @@ func ParseEvents(data []byte, most int) ([]Event, error) {
 		return nil, err
 	}
 	return events, s.end()
-}
-
-// atLine says in which line or item an error was found.
-func atLine(err error, line int) error {
-	e, ok := AsError(err)
-	if !ok {
-		return err
-	}
-	c := *e
-	c.Line = line
-	return &c
 }
 
 // CompactJSON checks a JSON text and returns it on one line, so that it can

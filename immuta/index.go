@@ -79,11 +79,11 @@ type index struct {
 	// Of the committer, which alone adds and flushes.
 	lastNote  int64 // offset of the last entry
 	lastStart int64 // offset of the last entry that starts a commit
+	stopped   error // why the file is no longer written
 
-	mu      sync.Mutex // guards what follows; never held while a disk is used
-	view    view
-	old     File  // the file of before a rebuild: look-ups may still read it
-	stopped error // why the file is no longer written
+	mu   sync.Mutex // guards what follows; never held while a disk is used
+	view view
+	old  File // the file of before a rebuild: look-ups may still read it
 }
 
 // view is the entries at one moment. It stays good beside later changes: the

@@ -109,7 +109,7 @@ func (l *Log) recover() (tail, error) {
 		}
 	}
 	l.state.Store(&state{next: t.next, end: t.end, time: t.time})
-	var w window = window{file: l.seg.file, step: blockHeader}
+	w := window{file: l.seg.file, step: blockHeader}
 	if h, bad, err := l.seg.headAt(&w, l.seg.data(), t.end); bad == nil && err == nil {
 		l.firstTime.Store(h.time)
 	}

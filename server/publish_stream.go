@@ -160,9 +160,7 @@ func (in *lineStream) stored() string {
 }
 
 func (in *lineStream) atLine(err error) error {
-	e := *in.server.refusal(in.r, err)
-	e.Line = in.line
-	return &e
+	return bus.AtLine(in.server.refusal(in.r, err), in.line)
 }
 
 // storeRuns appends the group, one commit for each run, and returns the

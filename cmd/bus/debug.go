@@ -112,7 +112,7 @@ func inspect(dir, name string, ring *crypto.Keyring) (inspected, error) {
 	if err != nil {
 		return inspected{}, err
 	}
-	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
+	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxEventLimit}, ring)
 	if err != nil {
 		return inspected{bus.NamespaceInfo{Name: name, Problem: err.Error(), Sealed: errors.Is(err, disk.ErrSealed)}, files}, nil
 	}
@@ -177,7 +177,7 @@ func stamp(t time.Time) string {
 // debugEvents prints events as a stream would carry them. Damage ends it, with
 // the indexes that are lost.
 func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
-	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
+	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxEventLimit}, ring)
 	if err != nil {
 		return err
 	}

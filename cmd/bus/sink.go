@@ -28,7 +28,7 @@ func openSink(ctx context.Context, place string, namespaces []string, ring *cryp
 		}
 		return openHostSink(ctx, place, namespaces)
 	}
-	engine, err := openEngine(place, disk.Options{Namespaces: namespaces, MaxEvent: disk.MaxMaxEvent, Logger: log}, ring)
+	engine, err := openEngine(place, disk.Options{Namespaces: namespaces, MaxEvent: disk.MaxEventLimit, Logger: log}, ring)
 	if errors.Is(err, disk.ErrLocked) {
 		return nil, hint(err, "to write into a running server give its URL instead of the directory")
 	}
@@ -66,7 +66,7 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 		e := &events[i]
 		have, err := there.has(ctx, e)
 		if err != nil {
-			return 0, atItem(err, i+1)
+			return 0, bus.AtLine(err, i+1)
 		}
 		if !have && !seen[e.Id] {
 			seen[e.Id] = true
@@ -78,23 +78,12 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 	}
 	err := s.engine.Append(ctx, namespace, fresh)
 	if e, ok := bus.AsError(err); ok && (e.Line > 0 || len(fresh) == 1) {
-		err = atItem(err, places[max(e.Line, 1)-1]+1)
+		err = bus.AtLine(err, places[max(e.Line, 1)-1]+1)
 	}
 	if err != nil {
 		return 0, err // all or none
 	}
 	return len(fresh), nil
-}
-
-// atItem says which event of a batch an error is about.
-func atItem(err error, item int) error {
-	e, ok := bus.AsError(err)
-	if !ok {
-		return err
-	}
-	at := *e
-	at.Line = item
-	return &at
 }
 
 // hostSink writes through a server.
@@ -134,7 +123,7 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 		return s.halves(ctx, namespace, events)
 	}
 	if err != nil && len(events) == 1 {
-		err = atItem(err, 1)
+		err = bus.AtLine(err, 1)
 	}
 	if err != nil {
 		return 0, hostError(err, s.url)
@@ -163,7 +152,7 @@ func (s *hostSink) halves(ctx context.Context, namespace string, events []bus.Ev
 	}
 	second, err := s.write(ctx, namespace, events[half:])
 	if e, ok := bus.AsError(err); ok && e.Line > 0 {
-		err = atItem(err, half+e.Line)
+		err = bus.AtLine(err, half+e.Line)
 	}
 	return first + second, err
 }

@@ -140,7 +140,7 @@ func openSource(place string, ring *crypto.Keyring, d *damages) (source, error) 
 	if err := checkDirectory(place); err != nil {
 		return nil, err
 	}
-	engine, err := openEngine(place, disk.Options{ReadOnly: true, MaxEvent: disk.MaxMaxEvent}, ring)
+	engine, err := openEngine(place, disk.Options{ReadOnly: true, MaxEvent: disk.MaxEventLimit}, ring)
 	if err != nil {
 		return nil, err
 	}

@@ -111,13 +111,10 @@ func (n *namespace) check(e *bus.Event) error {
 
 // atItem says which event of a batch was refused.
 func atItem(err error, i, of int) error {
-	e, ok := bus.AsError(err)
-	if !ok || of == 1 {
+	if of == 1 {
 		return err
 	}
-	c := *e
-	c.Line = i + 1
-	return &c
+	return bus.AtLine(err, i+1)
 }
 
 // chosenIDs returns the events that came with an id.

@@ -58,12 +58,12 @@ func TestThePayloadLimitIsExact(t *testing.T) {
 
 func TestTheGreatestLimitWorksAndNoGreaterOne(t *testing.T) {
 	dir := t.TempDir()
-	for _, limit := range []int{-1, MaxMaxEvent + 1} {
+	for _, limit := range []int{-1, MaxEventLimit + 1} {
 		wantRefused(t, dir, Options{Namespaces: []string{"orders"}, MaxEvent: limit}, "largest event")
 	}
-	e := openTest(t, dir, Options{MaxEvent: MaxMaxEvent, Durability: mustDurability(t, "os")})
-	mustAppend(t, e, bus.Event{Subject: "orders.created", ContentType: "a/b", Payload: make([]byte, MaxMaxEvent)})
-	if got, _ := readOn(t, e); len(got) != 1 || len(got[0].Payload) != MaxMaxEvent {
+	e := openTest(t, dir, Options{MaxEvent: MaxEventLimit, Durability: mustDurability(t, "os")})
+	mustAppend(t, e, bus.Event{Subject: "orders.created", ContentType: "a/b", Payload: make([]byte, MaxEventLimit)})
+	if got, _ := readOn(t, e); len(got) != 1 || len(got[0].Payload) != MaxEventLimit {
 		t.Errorf("got %d events, want the great one", len(got))
 	}
 }

@@ -36,9 +36,9 @@ type Options struct {
 	saveAt saveLimits // of the index of foreign ids; defaultSaveLimits when zero
 }
 
-// MaxMaxEvent is the greatest limit that Options.MaxEvent may set: an event is
+// MaxEventLimit is the greatest limit that Options.MaxEvent may set: an event is
 // one record of the log and is held in memory whole.
-const MaxMaxEvent = 30 << 20
+const MaxEventLimit = 30 << 20
 
 // Engine is a server.Engine that keeps each namespace in a log of its own. All
 // methods may be called from many goroutines.
@@ -115,8 +115,8 @@ func absence(name string, found []string) int {
 // prepare checks the names against each other and against what is there, which
 // it returns as well, and makes the directories.
 func prepare(dir string, o Options) (names, found []string, err error) {
-	if o.MaxEvent < 0 || o.MaxEvent > MaxMaxEvent {
-		return nil, nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxMaxEvent)
+	if o.MaxEvent < 0 || o.MaxEvent > MaxEventLimit {
+		return nil, nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxEventLimit)
 	}
 	if o.FS != nil {
 		names, err = checkNames(o.Namespaces, nil)
