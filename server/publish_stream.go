@@ -29,7 +29,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 		return
 	}
 	control := http.NewResponseController(w)
-	control.EnableFullDuplex() // HTTP/2 always is, and says so by an error
+	control.EnableFullDuplex()                                                           // HTTP/2 always is, and says so by an error
 	defer context.AfterFunc(s.drained, func() { control.SetReadDeadline(time.Now()) })() // ends the wait for a line
 	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
 	in.run()
