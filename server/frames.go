@@ -76,6 +76,8 @@ func (st *stream) chunk(c *delivery.Chunk) []byte {
 func (st *stream) delivery(out []byte, floor []bus.Position, d delivery.Delivery) []byte {
 	if d.Attempt > 1 {
 		st.server.metrics.redelivered()
+	} else {
+		st.taken++
 	}
 	switch {
 	case d.Namespace == bus.InboxNamespace:
@@ -85,6 +87,21 @@ func (st *stream) delivery(out []byte, floor []bus.Position, d delivery.Delivery
 		floor = st.seen
 	}
 	return st.format.event(out, floor, d)
+}
+
+// end is the last frame of a stream that has reached a bound. Its id is where a
+// later read goes on.
+func (st *stream) end(reason string) []byte {
+	return st.format.control(st.buf[:0], "end", st.resume(), endFrame{Reason: reason})
+}
+
+// bound is which of its bounds the source has reached. A stream with a limit
+// shares no frames, so that all that it handed out is counted.
+func (st *stream) bound() string {
+	if st.sub.limit > 0 && st.taken >= st.sub.limit {
+		return endLimit
+	}
+	return endUntil
 }
 
 func (st *stream) advance(namespace string, index uint64) {
