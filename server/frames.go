@@ -113,8 +113,17 @@ func (st *stream) advance(namespace string, index uint64) {
 }
 
 func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
-	st.server.metrics.gap(gap.Reason)
-	return st.format.control(out, "gap", nil, damageGap(gap))
+	return st.format.control(out, "gap", nil, st.server.sayGap(gap))
+}
+
+// sayGap counts a gap, and tells whoever runs the server where its log is
+// damaged: the reader is told the numbers only.
+func (s *Server) sayGap(gap delivery.Gap) gapFrame {
+	s.metrics.gap(gap.Reason)
+	if gap.Err != nil {
+		s.log.Error("damaged log", "namespace", gap.Namespace, "from", gap.From, "next", gap.Next, "error", gap.Err)
+	}
+	return damageGap(gap)
 }
 
 // damageGap is the frame for events that cannot be read.
