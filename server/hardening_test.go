@@ -207,3 +207,25 @@ func TestLargeRequestsTogetherAreBounded(t *testing.T) {
 	}
 	b.publish(`{"subject":"orders.fine"}`)
 }
+
+func TestTheRestOfARefusedStreamIsNotTakenForARequest(t *testing.T) {
+	b := openBus(t)
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(patience))
+	answers := bufio.NewReader(c)
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\nContent-Length: 2000\r\n\r\n{\"subject\":\"orders.1\"}\n")
+	for line := ""; !strings.Contains(line, `"index":1`); { // answered, so that the refusal comes behind it
+		if line, err = answers.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+	io.WriteString(c, "bad\nGET /v1/namespaces HTTP/1.1\r\nHost: x\r\n\r\n")
+	rest, _ := io.ReadAll(answers)
+	if !strings.Contains(string(rest), `"invalid_json"`) || strings.Contains(string(rest), "HTTP/1.1 ") || strings.Contains(string(rest), "durability") {
+		t.Errorf("got %q, want the refusal and then the end of the connection", rest)
+	}
+}
