@@ -239,7 +239,7 @@ func (s *subscription) deliver(e *Event, fresh bool) error {
 		s.taken[ns] = append(s.taken[ns], e.Index)
 		s.left--
 	}
-	if s.full() && !s.manual() {
+	if !s.manual() && s.full() {
 		return errDone
 	}
 	return nil

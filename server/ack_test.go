@@ -243,3 +243,22 @@ func TestRequestAndReplyByHandThroughAnInbox(t *testing.T) {
 		t.Errorf("an inbox beside a namespace: got %s, want both", got)
 	}
 }
+
+func TestWhoWaitsForConfirmationsHoldsNoRoomForBodies(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.MaxEvent, c.MaxBatch, c.MaxBuffered = 1<<20, 1<<20, 1 })
+	s := b.open("subject=orders.*&ack=none")
+	big := strings.Repeat("x", 900_000)
+	done, frames := make(chan answer), []frame(nil)
+	for range 40 { // more than may be read at once
+		go func() { done <- b.do("POST", "/?subject=orders.1&confirm=1&timeout=20s", `"`+big+`"`) }()
+		frames = append(frames, s.next("msg"))
+	}
+	for _, f := range frames {
+		b.ack(s, f, "")
+	}
+	for range 40 {
+		if a := <-done; a.status != http.StatusAccepted {
+			t.Errorf("got %d %s, want 202", a.status, a.body)
+		}
+	}
+}

@@ -25,7 +25,9 @@ func (st *stream) array(gaps []gapFrame) {
 	ctx, cancel := context.WithCancel(st.request.Context())
 	defer cancel()
 	defer context.AfterFunc(st.server.drained, cancel)()
-	clock := newStreamClock(ctx, st.server.config, st.sub.wait)
+	config := st.server.config
+	config.MaxStreamAge = 0 // an array has its own bounds
+	clock := newStreamClock(ctx, config, st.sub.wait)
 	defer clock.stop()
 	held := st.server.budget.lease()
 	defer held.end()

@@ -60,6 +60,17 @@ func unread(w http.ResponseWriter, r *http.Request, err error) error {
 	return err
 }
 
+// boundUnread keeps a body that a refusal has not looked at from holding the
+// refusal back: net/http reads on before it lets the answer out.
+func (s *Server) boundUnread(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.ContentLength < 0:
+		unread(w, r, nil)
+	case r.ContentLength > 0:
+		s.setReadDeadline(w)
+	}
+}
+
 func bodyError(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return bus.ErrRequestTimeout.With("nothing was stored")

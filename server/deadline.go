@@ -1,9 +1,25 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"time"
 )
+
+// whenDrained calls f once the streams have to end, unless stop is called before.
+// stop waits for an f that has begun: it must not touch a request that is over.
+func (s *Server) whenDrained(f func()) (stop func()) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(s.drained, func() {
+		defer close(done)
+		f()
+	})
+	return func() {
+		if !cancel() {
+			<-done
+		}
+	}
+}
 
 // setReadDeadline gives the body its time. Transports that know no deadlines
 // (a test's recorder) go without.

@@ -32,6 +32,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	}
 	s.metrics.refused(e.Code)
+	s.boundUnread(w, r)
 	s.setAnswerDeadline(w)
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {

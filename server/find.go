@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
+	"time"
 
 	"example.com/bus"
 )
@@ -37,10 +39,32 @@ func (s *Server) lookup(namespace, id string) (*bus.Event, error) {
 // readStored reads an event that has been stored. With --sync=interval it may
 // not be readable yet, because nobody sees an event before it is durable.
 func (s *Server) readStored(ctx context.Context, namespace string, index uint64) (*bus.Event, error) {
-	if err := s.engine.Wait(ctx, namespace, index); err != nil {
+	if err := s.awaitStored(ctx, namespace, index); err != nil {
 		return nil, err
 	}
 	return s.readOne(namespace, index)
+}
+
+// awaitStored waits until an event that has been stored is readable. One whose
+// sync failed never will be, and a server that stops does not wait for it.
+func (s *Server) awaitStored(ctx context.Context, namespace string, index uint64) error {
+	for {
+		step, cancel := context.WithTimeout(ctx, time.Second)
+		err := s.engine.Wait(step, namespace, index)
+		cancel()
+		switch problem := s.engine.Inspect(namespace).Problem; {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case s.drained.Err() != nil:
+			return bus.ErrUnavailable.With("the server is stopping")
+		case problem != "":
+			return bus.ErrStorage.With("index %d of %s cannot be read: %s", index, namespace, problem)
+		case !errors.Is(err, context.DeadlineExceeded):
+			return err
+		}
+	}
 }
 
 // readOne reads the event at an index.

@@ -181,7 +181,7 @@ func TestAnAnswerThatIsNotReadIsGivenUp(t *testing.T) {
 func TestLargeRequestsTogetherAreBounded(t *testing.T) {
 	b := openBus(t, func(c *server.Config) { c.MaxEvent, c.MaxBatch, c.MaxBuffered = 1<<20, 1<<20, 1 })
 	var slow []net.Conn
-	for range 8 { // each has sent most of a large body; four may be held
+	for range 60 { // each has sent most of a large body; about half may be held
 		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestLargeRequestsTogetherAreBounded(t *testing.T) {
 		}
 	}
 	if refused == 0 || accepted == 0 {
-		t.Errorf("got %d refused and %d accepted of 8, want some of each", refused, accepted)
+		t.Errorf("got %d refused and %d accepted of 60, want some of each", refused, accepted)
 	}
 	b.publish(`{"subject":"orders.fine"}`)
 }
@@ -227,5 +227,19 @@ func TestTheRestOfARefusedStreamIsNotTakenForARequest(t *testing.T) {
 	rest, _ := io.ReadAll(answers)
 	if !strings.Contains(string(rest), `"invalid_json"`) || strings.Contains(string(rest), "HTTP/1.1 ") || strings.Contains(string(rest), "durability") {
 		t.Errorf("got %q, want the refusal and then the end of the connection", rest)
+	}
+}
+
+func TestARefusalDoesNotWaitForABodyThatIsNotLookedAt(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.BodyTimeout = 100 * time.Millisecond })
+	for _, head := range []string{
+		"POST /?typo=1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+		"POST /?typo=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+		"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"POST /nope HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+	} {
+		if got := b.raw(head); !strings.Contains(got, " 40") { // raw fails when nothing comes
+			t.Errorf("%.40q: got %q, want the refusal", head, got)
+		}
 	}
 }

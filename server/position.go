@@ -26,8 +26,9 @@ const (
 // refused does not come back.
 type starter struct {
 	engine Engine
-	start  string // the start parameter, checked
-	resume string // Last-Event-ID, "" when there is none
+	await  func(ctx context.Context, namespace string, index uint64) error // for an event that is stored to be readable
+	start  string                                                          // the start parameter, checked
+	resume string                                                          // Last-Event-ID, "" when there is none
 	now    time.Time
 	gaps   []gapFrame
 }
@@ -128,7 +129,7 @@ func (st *starter) awaitStored(ctx context.Context, namespace string, p bus.Posi
 		return
 	}
 	if _, err := st.engine.Find(ctx, namespace, bus.FormatID(p)); err == nil {
-		st.engine.Wait(ctx, namespace, p.Index) // fails only when ctx or the engine ends, as will the stream
+		st.await(ctx, namespace, p.Index) // what never becomes readable is a gap
 	}
 }
 
@@ -152,6 +153,7 @@ func (st *starter) findStranger(ctx context.Context, id string, order []string, 
 		if err != nil {
 			return err
 		}
+		st.await(ctx, namespace, index) // what never becomes readable is a gap
 		found[namespace] = st.within(namespace, id, index+1)
 	}
 	return nil

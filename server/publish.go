@@ -41,6 +41,7 @@ type answerWish struct {
 	confirm int
 	reply   bool
 	timeout time.Duration
+	held    *lease // for the body, which is not needed any more once it is stored
 }
 
 func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
@@ -104,9 +105,9 @@ func (s *Server) publishRaw(w http.ResponseWriter, r *http.Request, p *params, w
 		s.fail(w, r, p.err)
 		return
 	}
-	held := s.budget.lease()
-	defer held.end()
-	body, err := readBody(w, r, held, s.config.MaxEvent, s.config.MaxEvent)
+	wish.held = s.budget.lease()
+	defer wish.held.end()
+	body, err := readBody(w, r, wish.held, s.config.MaxEvent, s.config.MaxEvent)
 	if err == nil {
 		err = setPayload(&e, body, media, r.Header.Get("Content-Type"))
 	}
@@ -170,9 +171,9 @@ func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, 
 			return
 		}
 	}
-	held := s.budget.lease()
-	defer held.end()
-	body, err := readBody(w, r, held, s.config.MaxEvent, s.config.MaxBatch)
+	wish.held = s.budget.lease()
+	defer wish.held.end()
+	body, err := readBody(w, r, wish.held, s.config.MaxEvent, s.config.MaxBatch)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -3,7 +3,6 @@ package server
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -29,15 +28,18 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 		return
 	}
 	control := http.NewResponseController(w)
-	control.EnableFullDuplex()                                                           // HTTP/2 always is, and says so by an error
-	defer context.AfterFunc(s.drained, func() { control.SetReadDeadline(time.Now()) })() // ends the wait for a line
-	in := &lineStream{server: s, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
+	control.EnableFullDuplex()                                            // HTTP/2 always is, and says so by an error
+	defer s.whenDrained(func() { control.SetReadDeadline(time.Now()) })() // ends the wait for a line
+	held := s.budget.lease()
+	defer held.end()
+	in := &lineStream{server: s, held: held, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
 	in.run()
 }
 
 // lineStream is the state of one NDJSON publish.
 type lineStream struct {
 	server  *Server
+	held    *lease
 	control *http.ResponseController
 	w       http.ResponseWriter
 	r       *http.Request
@@ -91,6 +93,9 @@ func (in *lineStream) group() ([]bus.Event, error) {
 		e, err := bus.ParseEvent(line)
 		if err == nil {
 			err = in.check(&e)
+		}
+		if err == nil {
+			err = in.held.cover(size + len(line))
 		}
 		if err != nil {
 			return events, in.atLine(err)
@@ -219,9 +224,11 @@ func (in *lineStream) start() {
 
 // refuse tells the error: as the answer while none has begun, as the last line
 // otherwise. Nothing more is read: net/http would wait for the rest of the body
-// before it lets the connection go, and its publisher may never send it.
+// before it lets the connection go, and its publisher may never send it. The
+// second is for what is on its way: unread, it would have the connection reset,
+// and the refusal with it.
 func (in *lineStream) refuse(err error) {
-	defer in.control.SetReadDeadline(time.Now())
+	defer func() { in.control.SetReadDeadline(time.Now().Add(time.Second)) }()
 	if !in.started {
 		unread(in.w, in.r, nil)
 		in.server.fail(in.w, in.r, err)

@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.BodyTimeout, 30*time.Second)
 	setDefault(&c.HeadTimeout, 5*time.Second)
 	c.MaxBatch = max(c.MaxBatch, c.MaxEvent)
-	c.MaxBuffered = max(c.MaxBuffered, 4*c.MaxBatch) // or the largest batch could never come in
+	c.MaxBuffered = max(c.MaxBuffered, 4*c.MaxBatch, 8*maxArrayBytes) // or the largest could never come in
 	return c
 }
 

@@ -165,3 +165,38 @@ func TestAPublisherThatKeepsItsRequestOpenIsEndedByAStopAndToldWhatIsStored(t *t
 		t.Errorf("got %s, want a receipt, and what is stored", answered)
 	}
 }
+
+func TestAStopWhilePublishersOverHTTP2EndTheirLinesDoesNoHarm(t *testing.T) {
+	for range 20 {
+		b := openBus(t)
+		var protocols http.Protocols
+		protocols.SetUnencryptedHTTP2(true)
+		client := &http.Client{Transport: &http.Transport{Protocols: &protocols}}
+		started, address := make(chan struct{}, 4), b.url
+		var work sync.WaitGroup
+		for range 4 {
+			work.Go(func() {
+				for n := 0; ; n++ {
+					resp, err := client.Post(address+"/", "application/x-ndjson", strings.NewReader("{\"subject\":\"orders.1\"}\n"))
+					if err != nil {
+						return
+					}
+					io.Copy(io.Discard, resp.Body)
+					resp.Body.Close()
+					if resp.StatusCode != http.StatusAccepted {
+						return
+					}
+					if n == 3 {
+						started <- struct{}{}
+					}
+				}
+			})
+		}
+		for range 4 {
+			<-started
+		}
+		b.stop()
+		work.Wait()
+		client.CloseIdleConnections()
+	}
+}

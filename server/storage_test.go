@@ -125,3 +125,17 @@ func TestAnEventThatIsAnsweredAndNotYetReadableIsWaitedFor(t *testing.T) {
 		t.Errorf("resumed at %s, want what follows the event", got)
 	}
 }
+
+func TestAnEventWhoseSyncFailedIsAnErrorAndNotWaitedForForEver(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files, failing: true, sync: "interval=20ms"}
+	b.begin()
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "datasync" && strings.Contains(c.Path, "orders") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	id := b.publish(`{"subject":"orders.1"}`).field("id") // answered before its sync, as was asked for
+	b.refused(500, "storage_failed", "GET", "/v1/namespaces/orders/events/"+id, "")
+}

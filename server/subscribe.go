@@ -35,7 +35,7 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request) {
 		s.turnAway(w, r, sub)
 		return
 	}
-	start := &starter{engine: s.engine, start: sub.start, resume: sub.resume, now: time.Now()}
+	start := &starter{engine: s.engine, await: s.awaitStored, start: sub.start, resume: sub.resume, now: time.Now()}
 	places, err := start.places(r.Context(), sub.patterns, sub.namespaces)
 	if err != nil {
 		s.fail(w, r, err)

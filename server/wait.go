@@ -28,6 +28,7 @@ func (s *Server) publishForReply(w http.ResponseWriter, r *http.Request, e bus.E
 		s.failStored(w, r, bus.ErrKeyConflict.With("the key was published before, and its reply is not kept; ask again without the key"), receipts[0])
 		return
 	}
+	wish.held.end()
 	ctx, cancel := s.answerContext(r, wish.timeout)
 	defer cancel()
 	reply, err := inbox.Wait(ctx)
@@ -67,6 +68,7 @@ func (s *Server) publishForConfirm(w http.ResponseWriter, r *http.Request, e bus
 		return
 	}
 	expected.Bind(receipts[0].ID)
+	wish.held.end()
 	ctx, cancel := s.answerContext(r, wish.timeout)
 	defer cancel()
 	count, err := expected.Wait(ctx)
