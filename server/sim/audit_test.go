@@ -125,7 +125,7 @@ func (w *world) checkKept(old *namespace, events []*wire, power bool) {
 		}
 	}
 	for index, p := range old.receipts {
-		pardoned := power && w.life.every > 0 && (old.failed > 0 || w.diedAt.Sub(p.answered) <= w.life.every)
+		pardoned := power && w.life.every > 0 && (old.failed > 0 || w.diedAt.Sub(p.answered) <= w.grace())
 		if index > have && !pardoned {
 			w.failf("%s has %d events, and n%d was answered to be at %d", old.name, have, p.n, index)
 		}

@@ -175,7 +175,7 @@ func (w *world) checkAnswered(ns *namespace) {
 			}
 			continue
 		}
-		late := w.life.every > 0 && (ns.failed > 0 || time.Since(p.answered) <= w.life.every)
+		late := w.life.every > 0 && (ns.failed > 0 || time.Since(p.answered) <= w.grace())
 		if !late {
 			w.failf("n%d was answered at %s %d, and only %d can be read", p.n, ns.name, index, len(ns.log))
 		}

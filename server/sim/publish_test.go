@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
+	"testing/synctest"
 	"time"
 )
 
@@ -23,7 +25,6 @@ type op struct {
 	number   int
 	kind     string // one, batch, lines, raw, confirm, reply
 	events   []*event
-	began    time.Time
 	step     int  // in which it began
 	known    bool // its event was answered or shown before it began
 	conflict bool // it uses the key or id of another content, which stands
@@ -137,7 +138,8 @@ func (w *world) expired(rng *rand.Rand) {
 
 // send starts the request in a goroutine of its own.
 func (w *world) send(o *op) {
-	o.began, o.step = time.Now(), w.step
+	w.sent++
+	o.number, o.step = w.sent, w.step
 	for _, p := range o.events {
 		p.sent, p.last = p.sent+1, time.Now()
 	}
@@ -151,6 +153,7 @@ func (w *world) send(o *op) {
 		defer w.mu.Unlock()
 		w.ops = append(w.ops, o)
 	}()
+	synctest.Wait() // one after another: only then a seed is one life
 }
 
 func (o *op) request() (method, query, body string, headers []string) {
@@ -184,6 +187,7 @@ func (w *world) collect() {
 	ops := w.ops
 	w.ops = nil
 	w.mu.Unlock()
+	slices.SortFunc(ops, func(a, b *op) int { return a.number - b.number })
 	for _, o := range ops {
 		w.pending--
 		w.tracef("%s n%d: %d", o.kind, o.events[0].n, o.answer.status)
@@ -229,7 +233,7 @@ func (w *world) judge(o *op) {
 // same event may have stored it all the same.
 func (w *world) refuse(o *op, ns *namespace) {
 	full := o.answer.status == http.StatusInsufficientStorage
-	if !full || !w.faults.any() {
+	if !full || !w.filled {
 		w.failf("n%d on %s: got %d %s", o.events[0].n, ns.name, o.answer.status, o.answer.body)
 	}
 	for _, p := range o.events {

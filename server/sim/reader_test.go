@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+
+	"example.com/bus"
 )
 
 // reader is one that does not acknowledge. It keeps what a browser would: the
@@ -20,6 +22,7 @@ type reader struct {
 	conn     *conn
 	resume   string
 	pos      map[string]uint64 // last index that was passed, by namespace
+	least    map[string]uint64 // where the end was when it asked for the newest; nil once it has been told
 	frames   []frame           // read, and not yet checked
 }
 
@@ -56,13 +59,11 @@ func (w *world) addReader(rng *rand.Rand) {
 	start := "oldest"
 	switch shortest := w.shortest(r.spaces); rng.IntN(3) {
 	case 0:
-		start = "newest"
-		for _, name := range r.spaces {
-			r.pos[name] = uint64(len(w.spaces[name].log))
-		}
-		if w.life.every > 0 || w.cut() { // the end moves by itself
-			start = "oldest"
-			clear(r.pos)
+		if !r.lines && !r.inArrays {
+			start, r.least = "newest", map[string]uint64{}
+			for _, name := range r.spaces {
+				r.least[name] = uint64(len(w.spaces[name].log))
+			}
 		}
 	case 1:
 		if shortest > 0 {
@@ -95,7 +96,7 @@ func (w *world) connect(r *reader, start string) {
 		return
 	}
 	if r.resume == "" && start == "" {
-		start = "oldest"
+		start, r.least = "oldest", nil
 		clear(r.pos)
 	}
 	accept := "text/event-stream"
@@ -125,6 +126,7 @@ func (w *world) takeFrames(r *reader) {
 	}
 	for _, f := range frames {
 		if f.id != "" {
+			w.placed(r, f.id)
 			r.resume = f.id
 		}
 		if e := w.sight(r.name, r.patterns, f); e != nil && r.lines {
@@ -136,6 +138,25 @@ func (w *world) takeFrames(r *reader) {
 		w.tracef("%s: ended", r.name)
 		r.conn = nil
 	}
+}
+
+// placed: the first frame of a stream says where newest was.
+func (w *world) placed(r *reader, id string) {
+	if r.least == nil {
+		return
+	}
+	at, ok := bus.ParseID(id)
+	if !ok || len(at) != len(r.spaces) {
+		w.failf("%s: hello says %q", r.name, id)
+		return
+	}
+	for i, name := range r.spaces {
+		if at[i].Index < r.least[name] {
+			w.failf("%s asked for the newest of %s, which was behind %d, and begins at %d", r.name, name, r.least[name], at[i].Index+1)
+		}
+		r.pos[name] = at[i].Index
+	}
+	r.least = nil
 }
 
 // sight checks one frame for itself.
@@ -275,7 +296,7 @@ func (w *world) pull(r *reader, rng *rand.Rand, start string) {
 // again.
 func (w *world) resetReaders() {
 	for _, r := range w.readers {
-		r.conn, r.resume, r.frames = nil, "", nil
+		r.conn, r.resume, r.frames, r.least = nil, "", nil, nil
 		clear(r.pos)
 	}
 	for _, c := range w.consumers {

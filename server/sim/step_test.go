@@ -47,6 +47,7 @@ func lifeOf(seed uint64) life {
 		l.every = 100 * time.Millisecond
 	}
 	l.block = []int{1, 64, 700, 4096}[rng.IntN(4)]
+	l.latency = []time.Duration{0, time.Millisecond, 20 * time.Millisecond}[rng.IntN(3)]
 	l.sealed = rng.IntN(3) == 0
 	for range 15 + rng.IntN(60) {
 		l.steps = append(l.steps, step{kinds[rng.IntN(len(kinds))], rng.Uint64()})
@@ -64,10 +65,10 @@ func (w *world) live() {
 		}
 		w.step = i + 1
 		w.tracef("-- %s", s.kind)
+		w.tick(rand.New(rand.NewPCG(s.seed, 5)))
+		w.look() // or a frame of the time before would seem to be of after the step
 		w.take(s.kind, rand.New(rand.NewPCG(s.seed, 3)))
-		w.rest()
-		w.noteFailed()
-		w.audit()
+		w.look()
 	}
 	w.step++
 	if w.failure == "" {
@@ -79,6 +80,13 @@ func (w *world) live() {
 	}
 	time.Sleep(5 * time.Minute) // whatever has a deadline ends
 	synctest.Wait()
+}
+
+// look takes in all that has happened up to now.
+func (w *world) look() {
+	w.rest()
+	w.noteFailed()
+	w.audit()
 }
 
 // noteFailed: a namespace whose log met an EIO takes nothing more.
@@ -182,6 +190,7 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 			w.cutAt = w.fs.Calls() + 1 + rng.IntN(8)
 			w.fs.CutAfter(w.cutAt)
 			w.burst(rng)
+			w.tick(rng)
 			w.rest()
 		}
 		w.crash(rng, kind == "power")
@@ -199,7 +208,9 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 		w.burst(rng)
 	case "full":
 		w.faults.set(true, "", 0)
+		w.filled = true
 		w.burst(rng)
+		w.tick(rng)
 		w.rest()
 		if rng.IntN(2) == 0 {
 			w.faults.clear()
@@ -217,6 +228,7 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 // crash ends the process, and perhaps the machine, and starts it again. Some
 // who were connected come back at once.
 func (w *world) crash(rng *rand.Rand, power bool) {
+	w.diedAt = time.Now()
 	w.die()
 	w.noteFailed()
 	w.lose(rng, power)

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"syscall"
 	"testing/synctest"
 	"time"
 
@@ -25,12 +24,13 @@ const (
 
 // life is what a seed decides before the first step.
 type life struct {
-	seed   uint64
-	sync   string
-	every  time.Duration // of interval; 0: another mode
-	block  int
-	sealed bool
-	steps  []step
+	seed    uint64
+	sync    string
+	every   time.Duration // of interval; 0: another mode
+	latency time.Duration // of a sync
+	block   int
+	sealed  bool
+	steps   []step
 }
 
 // world is one life under way. Its methods are the driver's, one goroutine;
@@ -41,11 +41,12 @@ type world struct {
 	fs        *faultfs.FS
 	ring      *crypto.Keyring
 	ahead     time.Duration // of the disk engine's clock
-	jumped    bool
+	jumped    bool          // the clock was set
+	filled    bool          // the disk was full once
 	up        bool
 	step      int
 	cutAt     int       // the call of the file system behind which the power goes; 0: none
-	diedAt    time.Time // the last death
+	diedAt    time.Time // the last crash
 	server    *server.Server
 	engine    *disk.Engine
 	net       *memoryNet
@@ -60,6 +61,7 @@ type world struct {
 	readers   []*reader
 	consumers []*consumer
 	conns     []*conn // all there ever were
+	sent      int     // operations so far
 	pending   int     // operations that are not finished
 
 	trace   []string
@@ -104,12 +106,12 @@ func (w *world) open(files *faultfs.FS) (*disk.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := disk.Options{Namespaces: names, Durability: durability, FS: files, BlockSize: w.life.block, Now: w.now}
+	o := disk.Options{Namespaces: names, Durability: durability, FS: slowDisk{files, w.life.latency}, BlockSize: w.life.block, Now: w.now}
 	if w.life.sealed {
 		o.Sealing = w.ring
 	}
 	if w.sabotage != nil {
-		o.FS = w.sabotage(files)
+		o.FS = w.sabotage(o.FS)
 	}
 	return disk.Open(dir, o)
 }
@@ -144,7 +146,7 @@ func (w *world) die() {
 	if !w.up {
 		return
 	}
-	w.up, w.diedAt = false, time.Now()
+	w.up = false
 	w.fs.CutAfter(0)
 	w.net.cut()
 	w.transport.CloseIdleConnections()
@@ -186,6 +188,20 @@ func (w *world) shutdown() {
 func (w *world) rest() {
 	synctest.Wait()
 	w.collect()
+}
+
+// tick lets some time pass, or none: what is being stored may get done.
+func (w *world) tick(rng *rand.Rand) {
+	time.Sleep(w.life.latency * time.Duration(rng.IntN(8)) / 2)
+}
+
+// grace is how long after an answer an event may be taken back by a power cut,
+// or be unseen: with sync=interval, until the sync that follows is done.
+func (w *world) grace() time.Duration {
+	if w.life.every == 0 {
+		return 0
+	}
+	return w.life.every + 3*w.life.latency
 }
 
 func (w *world) anySlow() bool {
@@ -239,49 +255,4 @@ func (w *world) lose(rng *rand.Rand, power bool) {
 	}
 	keep := []faultfs.Keep{faultfs.None, faultfs.Random, faultfs.Random, faultfs.Random, faultfs.All}[rng.IntN(5)]
 	w.fs = w.fs.After(keep, rng)
-}
-
-// faults are what the disk does wrong, on request.
-type faults struct {
-	mu    sync.Mutex // guards all of it
-	full  bool       // no room for anything more
-	next  string     // the operation that fails with EIO
-	after int        // how many of them go well before
-	path  string     // of the file that failed last
-}
-
-func (f *faults) hook(c faultfs.Call) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.next == c.Op || f.next == "sync" && c.Op == "datasync" {
-		if f.after--; f.after < 0 {
-			f.next, f.path = "", c.Path
-			return syscall.EIO
-		}
-	}
-	if f.full && (c.Op == "write" || c.Op == "create") {
-		return syscall.ENOSPC
-	}
-	return nil
-}
-
-func (f *faults) clear() { f.set(false, "", 0) }
-
-func (f *faults) set(full bool, next string, after int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.full, f.next, f.after, f.path = full, next, after, ""
-}
-
-func (f *faults) any() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.full || f.next != "" || f.path != ""
-}
-
-// struck is the file that an EIO has met, "" when it has met none.
-func (f *faults) struck() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.path
 }
