@@ -22,14 +22,14 @@ var kinds = weighted(map[string]int{
 	"publish": 14, "burst": 6, "again": 5, "expired": 1,
 	"reader": 4, "permit": 5, "drop": 4, "connect": 5, "pull": 4,
 	"consumer": 3, "ack": 10, "up_to": 2, "nak": 4, "term": 1, "wip": 1, "leave": 2, "join": 3,
-	"confirm": 2, "reply": 2, "sleep": 8, "long": 1,
+	"flood": 1, "confirm": 2, "reply": 2, "sleep": 8, "long": 1,
 	"kill": 3, "power": 4, "shutdown": 1, "eio": 2, "full": 1, "clock": 1, "rot": 1, "lookup": 2, "beyond": 1,
 })
 
 func weighted(weights map[string]int) (all []string) {
 	for _, kind := range []string{
 		"publish", "burst", "again", "expired", "reader", "permit", "drop", "connect", "pull", "consumer",
-		"ack", "up_to", "nak", "term", "wip", "leave", "join", "confirm", "reply", "sleep", "long",
+		"ack", "up_to", "nak", "term", "wip", "leave", "join", "flood", "confirm", "reply", "sleep", "long",
 		"kill", "power", "shutdown", "eio", "full", "clock", "rot", "lookup", "beyond",
 	} {
 		for range weights[kind] {
@@ -48,6 +48,7 @@ func lifeOf(seed uint64) life {
 	}
 	l.block = []int{1, 64, 700, 4096}[rng.IntN(4)]
 	l.latency = []time.Duration{0, time.Millisecond, 20 * time.Millisecond}[rng.IntN(3)]
+	l.age = []time.Duration{0, 0, time.Minute}[rng.IntN(3)]
 	l.sealed = rng.IntN(3) == 0
 	for range 15 + rng.IntN(60) {
 		l.steps = append(l.steps, step{kinds[rng.IntN(len(kinds))], rng.Uint64()})
@@ -102,7 +103,7 @@ func (w *world) noteFailed() {
 
 func (w *world) take(kind string, rng *rand.Rand) {
 	switch kind {
-	case "publish", "burst", "again", "expired", "confirm", "reply":
+	case "publish", "burst", "again", "expired", "flood", "confirm", "reply":
 		w.takePublish(kind, rng)
 	case "reader", "permit", "drop", "connect", "pull":
 		w.takeReader(kind, rng)
@@ -186,6 +187,7 @@ func (w *world) takeConsumer(kind string, rng *rand.Rand) {
 func (w *world) takeFault(kind string, rng *rand.Rand) {
 	switch kind {
 	case "kill", "power":
+		w.diedAt = time.Now() // or a moment later: nobody can tell when in the burst the power goes
 		if rng.IntN(4) > 0 && w.up {
 			w.cutAt = w.fs.Calls() + 1 + rng.IntN(8)
 			w.fs.CutAfter(w.cutAt)
@@ -228,7 +230,6 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 // crash ends the process, and perhaps the machine, and starts it again. Some
 // who were connected come back at once.
 func (w *world) crash(rng *rand.Rand, power bool) {
-	w.diedAt = time.Now()
 	w.die()
 	w.noteFailed()
 	w.lose(rng, power)

@@ -28,6 +28,7 @@ type life struct {
 	sync    string
 	every   time.Duration // of interval; 0: another mode
 	latency time.Duration // of a sync
+	age     time.Duration // at which streams end; 0: never
 	block   int
 	sealed  bool
 	steps   []step
@@ -126,7 +127,7 @@ func (w *world) boot() bool {
 		w.tracef("open: %v", err)
 		return false
 	}
-	s, err := server.New(server.Config{Engine: engine, Version: "sim", DedupWindow: dedupWindow, WriteTimeout: writeLimit})
+	s, err := server.New(server.Config{Engine: engine, Version: "sim", DedupWindow: dedupWindow, WriteTimeout: writeLimit, MaxStreamAge: w.life.age})
 	if err != nil {
 		w.failf("new server: %v", err)
 		engine.Close()
@@ -201,7 +202,7 @@ func (w *world) grace() time.Duration {
 	if w.life.every == 0 {
 		return 0
 	}
-	return w.life.every + 3*w.life.latency
+	return w.life.every + 3*w.life.latency + time.Millisecond
 }
 
 func (w *world) anySlow() bool {
