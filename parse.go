@@ -90,6 +90,15 @@ func CompactJSON(data []byte) ([]byte, error) {
 	return oneLine(data[start:stop], raw)
 }
 
+// NormalPayload returns nil for the payload null, which is the same as none, so
+// that two events with it are equal however they came in.
+func NormalPayload(value []byte) []byte {
+	if string(value) == "null" {
+		return nil
+	}
+	return value
+}
+
 func oneLine(value []byte, raw bool) ([]byte, error) {
 	if !raw {
 		return value, nil
@@ -225,8 +234,8 @@ func (s *scanner) payload(e *Event) error {
 	if err != nil {
 		return err
 	}
-	if e.Payload == nil && string(value) != "null" {
-		e.Payload = value
+	if e.Payload == nil {
+		e.Payload = NormalPayload(value)
 	}
 	return nil
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"example.com/bus"
 )
 
 // asked returns what a parameter was in each request.
@@ -37,7 +39,11 @@ func TestALimitHoldsAcrossReconnects(t *testing.T) {
 
 func TestALimitOfEventsToAcknowledgeLeavesThemTimeToBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, end := range map[string]func(*stream){"clean end": func(*stream) {}, "broken off": (*stream).breakOff} {
+		for name, end := range map[string]func(*stream){
+			"at its bound": func(s *stream) { s.end("limit"); s.hold() },
+			"clean end":    func(*stream) {}, // with nothing left to ask for
+			"broken off":   (*stream).breakOff,
+		} {
 			s := newStreams(t, func(_ int, s *stream) {
 				s.events(1, 2)
 				s.idle(2 * defaultHeartbeat)
@@ -52,13 +58,15 @@ func TestALimitOfEventsToAcknowledgeLeavesThemTimeToBe(t *testing.T) {
 	})
 }
 
-func TestWaitEndsALoopAfterThatLongWithoutAnEvent(t *testing.T) {
+func TestWaitEndsALoopWhenTheServerHasWaited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreams(t, func(_ int, s *stream) {
 			s.events(1)
 			sleep(s.r.Context(), 3*time.Second)
 			s.events(2)
 			sleep(s.r.Context(), 4*time.Second)
+			s.end("wait")
+			s.hold() // the frame is the end, not the body's
 		})
 		if got, want := collect(s, WithWait(4*time.Second)), indexes(1, 2); !slices.Equal(got, want) || len(s.seen()) != 1 {
 			t.Errorf("got %q over %d connections, want %q over 1", got, len(s.seen()), want)
@@ -66,27 +74,37 @@ func TestWaitEndsALoopAfterThatLongWithoutAnEvent(t *testing.T) {
 	})
 }
 
-func TestWaitIsNotOverWhenTheServerOnlyLetsGo(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newStreams(t, func(n int, s *stream) {
-			if n <= 3 {
-				s.events(n) // and the end, long before the loop asks for more
-				return
-			}
-			s.idle(time.Minute)
-		})
-		var got []uint64
-		for e, err := range s.client.Get(t.Context(), WithSubject("app.>"), WithWait(time.Minute)) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			got = append(got, e.Index)
-			sleep(t.Context(), time.Hour) // the loop's own time does not count
+func TestNoBoundIsReachedByTheEndOfAConnection(t *testing.T) {
+	for bound, option := range map[string]GetOption{"until": WithUntilNewest(), "wait": WithWait(time.Second), "limit": WithLimit(9)} {
+		for name, end := range map[string]func(*stream){
+			"clean end at once":   func(*stream) {},
+			"clean end in a wait": func(s *stream) { sleep(s.r.Context(), 10*time.Second) },
+			"let go":              func(s *stream) { s.send("retry: 1000\n\n") },
+			"broken off":          (*stream).breakOff,
+			"problem":             func(s *stream) { s.send("event: problem\ndata: {\"code\":\"internal\",\"title\":\"oh\"}\n\n") },
+		} {
+			t.Run(bound+" "+name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := newWire(t, onlyStream(func(n int, s *stream) {
+						s.hello("c", 4)
+						switch n {
+						case 2:
+							s.events(1, 2)
+						case 4:
+							s.events(3, 4)
+							s.end(bound)
+							s.hold()
+						}
+						end(s)
+					}))
+					got := slices.DeleteFunc(collect(s, option), func(text string) bool { return text == "oh" })
+					if want := indexes(1, 4); !slices.Equal(got, want) || len(s.seen()) != 4 {
+						t.Errorf("got %q over %d connections, want %q over 4", got, len(s.seen()), want)
+					}
+				})
+			})
 		}
-		if want := []uint64{1, 2, 3}; !slices.Equal(got, want) {
-			t.Errorf("got %v, want %v", got, want)
-		}
-	})
+	}
 }
 
 func TestUntilNewestEndsWhereTheLogEndedWhenItBegan(t *testing.T) {
@@ -98,36 +116,32 @@ func TestUntilNewestEndsWhereTheLogEndedWhenItBegan(t *testing.T) {
 		"all of it": {func(_ int, s *stream) {
 			s.hello("c", 3)
 			s.events(1, 2, 3)
+			s.end("until")
 		}, indexes(1, 3), 1},
-		"nothing there":        {func(_ int, s *stream) { s.hello("c", 0) }, nil, 1},
-		"nothing that matches": {func(_ int, s *stream) { s.hello("c", 900) }, nil, 1},
-		"the last ones do not match": {func(n int, s *stream) {
+		"nothing there":        {func(_ int, s *stream) { s.hello("c", 0); s.end("until") }, nil, 1},
+		"nothing that matches": {func(_ int, s *stream) { s.hello("c", 900); s.end("until") }, nil, 1},
+		"the last ones do not match": {func(_ int, s *stream) {
 			s.hello("c", 900)
-			if n == 1 {
-				s.events(1, 2)
-			}
-		}, indexes(1, 2), 2},
+			s.events(1, 2)
+			s.end("until")
+		}, indexes(1, 2), 1},
 		"let go on the way": {func(n int, s *stream) {
 			s.hello("c", 3+n)
 			s.events(2*n-1, 2*n) // by then there is an event 5, which is not of this reading
 			if n == 1 {
 				s.send("retry: 1000\n\n")
-			}
-		}, indexes(1, 4), 2},
-		"let go before anything came": {func(n int, s *stream) {
-			s.hello("c", 1)
-			if n == 1 {
-				s.send("retry: 1000\n\n")
 				return
 			}
-			s.events(1)
-		}, indexes(1, 1), 2},
+			s.events(5)
+			s.end("until")
+		}, indexes(1, 4), 2},
 		"broken off": {func(n int, s *stream) {
 			s.hello("c", 3)
 			s.events(n)
 			if n < 3 {
 				s.breakOff()
 			}
+			s.end("until")
 		}, indexes(1, 3), 3},
 		"no hello": {func(n int, s *stream) {
 			if n == 1 {
@@ -135,11 +149,17 @@ func TestUntilNewestEndsWhereTheLogEndedWhenItBegan(t *testing.T) {
 			}
 			s.hello("c", 1)
 			s.events(1)
+			s.end("until")
 		}, indexes(1, 1), 2},
 		"newer events go on coming": {func(n int, s *stream) {
 			s.hello("c", 3+n)
-			s.events(4+n, 5+n)
-		}, nil, 1},
+			if n == 1 {
+				return
+			}
+			for i := 1; s.r.Context().Err() == nil; i++ { // the server is never done
+				s.placed(i, i)
+			}
+		}, indexes(1, 4), 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -155,17 +175,52 @@ func TestUntilNewestEndsWhereTheLogEndedWhenItBegan(t *testing.T) {
 	}
 }
 
-func TestAnUncertainEndIsAskedAboutAtOnce(t *testing.T) {
+// placed sends an event with a resume point as a server makes it.
+func (s *stream) placed(place, index int) {
+	s.send("id: %s\nevent: msg\ndata: {\"id\":\"e_%d\",\"subject\":\"app.x\",\"index\":%d}\n\n", bus.FormatID(bus.Position{Incarnation: 1, Index: uint64(place)}), index, index)
+}
+
+// What came before the end may come once more as long as it is not acknowledged, also behind
+// newer events.
+func TestUntilNewestWaitsForWhatIsToBeAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
 		s := newWire(t, onlyStream(func(n int, s *stream) {
-			s.hello("c", 900)
+			s.hello("c", 1+n)
 			if n == 1 {
-				s.events(1)
+				s.breakOff()
+			}
+			s.placed(0, 1)
+			s.placed(0, 2)
+			s.placed(1, 3) // newer, and 2 is still to be acknowledged
+			s.placed(1, 2)
+			s.placed(2, 3)
+			s.hold()
+		}))
+		if got, want := collect(s, WithUntilNewest(), WithAckStrategy(AckManual)), []string{"1", "2", "2"}; !slices.Equal(got, want) || len(s.seen()) != 2 {
+			t.Errorf("got %q over %d connections, want %q over 2", got, len(s.seen()), want)
+		}
+	})
+}
+
+// To a later connection newest is what is newest by then, and its events count: two of the
+// limit may be behind the loop's end.
+func TestALimitThatNewerEventsHaveUsedUpIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newWire(t, onlyStream(func(n int, s *stream) {
+			s.send("event: hello\ndata: {\"tail\":{\"app\":1,\"orders\":1}}\n\n")
+			switch n {
+			case 1:
+				s.breakOff()
+			case 2:
+				s.events(2, 3)
+				s.end("limit")
+			default:
+				s.send("event: msg\ndata: {\"id\":\"e_1\",\"subject\":\"orders.x\",\"index\":1}\n\n")
+				s.end("until")
 			}
 		}))
-		if got, want := collect(s, WithUntilNewest()), indexes(1, 1); !slices.Equal(got, want) || time.Since(began) > 0 {
-			t.Errorf("got %q after %v, want %q at once", got, time.Since(began), want)
+		if got, want := collect(s, WithSubject("orders.x"), WithUntilNewest(), WithLimit(2)), indexes(1, 1); !slices.Equal(got, want) || len(s.seen()) != 3 {
+			t.Errorf("got %q over %d connections, want %q over 3", got, len(s.seen()), want)
 		}
 	})
 }

@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// DefaultMaxEvent holds the largest event a server can be set to take, written as base64.
-	DefaultMaxEvent = 32 << 20
+	// DefaultMaxEvent holds the largest event a server can be set to take: a payload of 30 MiB
+	// is 40 MiB in base64, and all other fields are far below the 1 MiB that is left.
+	DefaultMaxEvent = 41 << 20
 	// maxIdlePerHost keeps as many connections for the next Put as a busy publisher has
 	// goroutines. The two of net/http would close and dial for nearly every event.
 	maxIdlePerHost = 128

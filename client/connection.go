@@ -17,7 +17,7 @@ const defaultHeartbeat = 15 * time.Second
 
 var (
 	errSilent = errors.New("nothing was heard for more than two heartbeats")
-	errEnded  = errors.New("the server ended the stream")
+	errEnded  = errors.New("the stream ended before it was complete")
 )
 
 // connection is one stream from its hello to its end.
@@ -27,8 +27,6 @@ type connection struct {
 	frames    *sseReader
 	body      *watchedBody
 	delivered int // events that the loop wanted
-	opening   int // how many `retry:` there were when its hello came
-	greeted   bool
 }
 
 // connect opens a stream and hands its events to the loop until it ends. The error says why;
@@ -49,11 +47,10 @@ func (s *subscription) connect(ctx context.Context) error {
 		frames:   newSSEReader(watch, s.client.maxEvent),
 		consumer: resp.Header.Get("X-BUS-CONSUMER-ID"),
 	}
+	k.frames.retry = s.backoff.retry // until the server says another
 	began := time.Now()
 	err = k.read(ctx)
-	if k.frames.told > 0 {
-		s.backoff.retry = k.frames.retry
-	}
+	s.backoff.retry = k.frames.retry
 	if k.delivered > 0 || time.Since(began) > maxDelay {
 		s.backoff.reset() // it was a good one, not one more failure
 	}
@@ -93,6 +90,8 @@ func (k *connection) handle(f frame) error {
 		return k.message(f)
 	case "hello":
 		return k.greet(f.data)
+	case "end":
+		return k.reached(f.data)
 	case "gap":
 		gap := &GapError{}
 		err := unmarshalFrame(f.event, f.data, gap)
@@ -107,7 +106,6 @@ func (k *connection) handle(f frame) error {
 }
 
 func (k *connection) message(f frame) error {
-	k.body.waited = 0
 	e, err := k.client.readEvent(f.data, k.consumer)
 	if err != nil {
 		return k.report(err)
@@ -116,7 +114,7 @@ func (k *connection) message(f frame) error {
 	fresh := e.Index == 0 || e.Index > k.seen[ns] // an inbox counts nothing
 	k.seen[ns] = max(k.seen[ns], e.Index)
 	if !k.wanted(e) {
-		return nil
+		return k.beyond()
 	}
 	k.delivered++
 	return k.deliver(e, fresh)
@@ -136,33 +134,33 @@ func (k *connection) greet(data []byte) error {
 	if k.first == nil {
 		k.first = &hello
 	}
-	k.greeted, k.opening = true, k.frames.told
 	return nil
 }
 
-// end decides whether a stream that has ended has reached its bound, or whether the server
-// only let the connection go. It must not take the second for the first: the loop would end
-// early and look complete. A server that lets go says `retry:` once more before it ends.
+// reached ends the loop at the bound that the server says it has come to. Of a limit and
+// until together the limit may not be the loop's: a later connection goes on to the newest
+// event of its own time, and counts what the loop passes over.
+func (k *connection) reached(data []byte) error {
+	var end endFrame
+	if err := unmarshalFrame("end", data, &end); err != nil {
+		return k.report(err)
+	}
+	if end.Reason == "limit" && k.req.until && !k.full() {
+		return errEnded
+	}
+	return errDone
+}
+
+// end is what the end of the body means. However clean it is, it is no bound that was reached:
+// the server says that with a frame, and a proxy can make a clean end of a dead server.
 func (k *connection) end(err error) error {
 	switch {
 	case k.full():
-		return errDone
-	case k.manual() && k.req.limit > 0 && err == io.EOF && k.greeted && k.frames.told <= k.opening:
-		return errDone // the server has seen all of them settled
+		return errDone // the last of them was settled, and there is nothing left to ask for
 	case err == errTooLong:
 		return bus.ErrTooLarge.With("an event of the stream has more than %d bytes; allow more with WithMaxEvent", k.client.maxEvent)
 	case err != io.EOF:
 		return fmt.Errorf("the stream broke off: %w", err)
-	case !k.greeted || k.frames.told > k.opening:
-		return errEnded
-	case k.req.until && (k.delivered == 0 || k.complete()):
-		return errDone
-	case k.req.until:
-		// All that matched may have come, and it may not. The next answer tells: it is at
-		// its end when it brings nothing. Each such round brings at least one event.
-		return errAgain
-	case k.req.wait > 0 && k.body.waited >= k.req.wait*3/4:
-		return errDone
 	}
 	return errEnded
 }
@@ -170,10 +168,9 @@ func (k *connection) end(err error) error {
 // watchedBody is the body of a stream. It cancels the connection when the server has sent
 // nothing for too long: a peer that vanished without a word would be waited for for ever.
 type watchedBody struct {
-	body   io.ReadCloser
-	timer  *time.Timer
-	limit  time.Duration
-	waited time.Duration // spent waiting for bytes since it was last set to 0
+	body  io.ReadCloser
+	timer *time.Timer
+	limit time.Duration
 }
 
 // newWatch begins with the time until the answer's headers, which come at once.
@@ -193,11 +190,9 @@ func (w *watchedBody) setHeartbeat(d time.Duration) {
 // Read runs the clock only while it waits, so that a loop that takes long over an event is
 // not mistaken for a silent server.
 func (w *watchedBody) Read(p []byte) (int, error) {
-	began := time.Now()
 	w.timer.Reset(w.limit)
 	n, err := w.body.Read(p)
 	w.timer.Stop()
-	w.waited += time.Since(began)
 	return n, err
 }
 

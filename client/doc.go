@@ -24,6 +24,11 @@
 // which events cannot be had any more, and an [*Error] from within the stream says what the
 // server found. A program that gives up on any error returns; one that does not, continues.
 //
+// A loop with a bound ([WithLimit], [WithWait], [WithUntilNewest]) ends without an error when it
+// has reached that, and for no other reason: the server says so in the stream, and a connection
+// that ends without that word is taken up again, however clean its end looks. A server older
+// than this package does not say it: such a loop over until or wait goes on.
+//
 // Leaving the loop, or cancelling its context, closes the connection. Cancelling yields no
 // error.
 //
@@ -40,7 +45,7 @@
 //
 // Put sends once: whether a request that broke off was taken cannot be known, and a second
 // one could publish twice. With [WithKey] the server knows a repeat, and Put tries again until
-// its time is over.
+// its time is over: what [WithTimeout] or the context's deadline say, and otherwise 5 minutes.
 //
 // # Errors
 //

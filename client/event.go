@@ -50,6 +50,11 @@ type helloFrame struct {
 	Tail       map[string]uint64 `json:"tail"` // the last index of each namespace
 }
 
+// endFrame is the last frame of a stream that has come to a bound.
+type endFrame struct {
+	Reason string `json:"reason"` // limit, until or wait
+}
+
 // unmarshalFrame reads a frame's data. It says what it found, because whatever stands
 // between client and server may have changed it.
 func unmarshalFrame(event string, data []byte, into any) error {

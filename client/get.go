@@ -78,7 +78,6 @@ func WithLimit(n int) GetOption {
 func WithWait(d time.Duration) GetOption {
 	return getOption(func(r *getRequest) {
 		r.fail(positive("WithWait", d))
-		r.wait = d
 		r.query.Set("wait", d.String())
 	})
 }
@@ -96,7 +95,6 @@ type getRequest struct {
 	subjects []string
 	query    url.Values
 	limit    int // 0: none
-	wait     time.Duration
 	until    bool
 	err      error
 }
@@ -149,7 +147,8 @@ func newGetRequest(opts []GetOption) *getRequest {
 // back and loses nothing.
 //
 // WithLimit, WithWait and WithUntilNewest end the loop at their bound. They hold for the whole
-// loop, however many connections it takes.
+// loop, however many connections it takes: a loop that ends without an error has reached its
+// bound, or was left. A connection that ends before the server has said so is a broken one.
 func (c *Client) Get(ctx context.Context, opts ...GetOption) iter.Seq2[*Event, error] {
 	r := newGetRequest(opts)
 	return func(yield func(*Event, error) bool) {
@@ -177,21 +176,14 @@ type subscription struct {
 	backoff backoff
 }
 
-var (
-	// errDone ends a loop: left, or at its bound.
-	errDone = errors.New("done")
-	// errAgain asks for the next connection without a wait.
-	errAgain = errors.New("the end is not certain")
-)
+// errDone ends a loop: left, or at its bound.
+var errDone = errors.New("done")
 
 func (s *subscription) run(ctx context.Context) {
 	for {
 		err := s.connect(ctx)
 		if err == errDone || ctx.Err() != nil {
 			return
-		}
-		if err == errAgain {
-			continue
 		}
 		if !passing(err) {
 			s.yield(nil, err)
@@ -224,6 +216,18 @@ func (s *subscription) wanted(e *Event) bool {
 	return !known || e.Index <= tail
 }
 
+// beyond ends a loop at an event behind its end when everything before that is done with. The
+// server cannot know: to a later connection newest means what is newest by then.
+func (s *subscription) beyond() error {
+	positions := s.positions()
+	for ns, tail := range s.first.Tail {
+		if positions[ns] < tail {
+			return nil
+		}
+	}
+	return errDone
+}
+
 // deliver hands an event to the loop. One that is not fresh has been handed over
 // before, on this connection or an earlier one.
 func (s *subscription) deliver(e *Event, fresh bool) error {
@@ -250,20 +254,34 @@ func (s *subscription) remaining() int {
 	if !s.manual() {
 		return s.left
 	}
-	positions, ok := bus.ParseID(s.lastID)
-	namespaces := s.req.namespaces()
-	if !ok || len(positions) != len(namespaces) {
+	positions := s.positions()
+	if positions == nil {
 		return s.left
 	}
 	left := s.req.limit
-	for i, ns := range namespaces { // a resume point has their order
+	for ns, place := range positions {
 		for _, index := range s.taken[ns] {
-			if index <= positions[i].Index {
+			if index <= place {
 				left--
 			}
 		}
 	}
 	return left
+}
+
+// positions is the resume point: the index by namespace up to which everything is done with,
+// nil when it does not say.
+func (s *subscription) positions() map[string]uint64 {
+	positions, ok := bus.ParseID(s.lastID)
+	namespaces := s.req.namespaces()
+	if !ok || len(positions) != len(namespaces) {
+		return nil
+	}
+	places := make(map[string]uint64, len(namespaces))
+	for i, ns := range namespaces { // a resume point has their order
+		places[ns] = positions[i].Index
+	}
+	return places
 }
 
 func (s *subscription) manual() bool { return s.req.query.Get("ack") == string(AckManual) }
@@ -274,16 +292,6 @@ func (s *subscription) report(err error) error {
 		return errDone
 	}
 	return nil
-}
-
-// complete tells whether everything up to the end that the first connection saw has come by.
-func (s *subscription) complete() bool {
-	for ns, tail := range s.first.Tail {
-		if s.seen[ns] < tail {
-			return false
-		}
-	}
-	return len(s.first.Tail) > 0
 }
 
 // open sends the request for a stream and checks that the answer is one.

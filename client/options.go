@@ -65,7 +65,7 @@ func WithData(data any) PutAckOption {
 	return putAck{
 		func(r *putRequest) {
 			r.fail(err)
-			r.field("WithData", func(e *bus.Event) { e.Payload = payload })
+			r.payload("WithData", "WithRaw", payload, "")
 		},
 		func(r *ackRequest) {
 			if r.err == nil {
@@ -83,7 +83,7 @@ func WithRaw(contentType string, data []byte) PutOption {
 		if contentType == "" || isJSON(contentType) {
 			r.fail(bus.ErrInvalidParameter.With("WithRaw has the content type %q, wanted one that is not JSON; give JSON to WithData", contentType))
 		}
-		r.field("WithData", func(e *bus.Event) { e.Payload, e.ContentType = data, contentType })
+		r.payload("WithRaw", "WithData", data, contentType)
 	})
 }
 
@@ -93,7 +93,8 @@ func WithTraceId(id string) PutOption {
 }
 
 // WithKey makes a publish idempotent: within the server's window the same key is stored once,
-// a repeat is answered with the first one's receipt, and Put tries again by itself. See Put.
+// a repeat is answered with the first one's receipt, and Put tries again by itself, for 5 minutes
+// unless told otherwise. See Put.
 func WithKey(key string) PutOption {
 	return putOption(func(r *putRequest) { r.field("WithKey", func(e *bus.Event) { e.Key = key }) })
 }
@@ -183,6 +184,14 @@ func (r *putRequest) field(option string, set func(*bus.Event)) {
 	}
 	r.fields = append(r.fields, option)
 	set(&r.event)
+}
+
+// payload sets what two options can set, and only one of them may.
+func (r *putRequest) payload(option, other string, data []byte, contentType string) {
+	if slices.Contains(r.fields, other) {
+		r.fail(bus.ErrInvalidParameter.With("%s and %s stand for one event, which has one payload; leave one of them out", other, option))
+	}
+	r.field(option, func(e *bus.Event) { e.Payload, e.ContentType = data, contentType })
 }
 
 // fail keeps the first mistake.

@@ -20,6 +20,10 @@ const (
 	answerTime = time.Second
 	// longestWait is what a context's deadline asks of a server at most. It refuses more.
 	longestWait = time.Hour
+	// keyedTime is how long a Put with a key goes on trying when nobody said how long. A
+	// server remembers a key for 10 minutes unless told otherwise: a try that came after
+	// that, also one that was held up on its way, would store the event once more.
+	keyedTime = 5 * time.Minute
 )
 
 // Receipt says where an event is.
@@ -85,9 +89,11 @@ func newPutRequest(opts []PutOption) *putRequest {
 //
 // Put sends once. If that fails without an answer the event may be stored or not. With
 // WithKey (in a batch, with one on each event) a repeat is harmless: then Put tries again
-// after failed connections and after 429 and 503, for as long as the context and WithTimeout
-// let it, and without either for ever. Cancelling the context ends the waiting, not an event
-// that is on its way.
+// after failed connections and after 429 and 503, for as long as the context's deadline and
+// WithTimeout let it. Without either it gives up after 5 minutes with the last error, because a
+// server remembers a key for 10 minutes unless told otherwise: who allows more than that may
+// store the event twice. Cancelling the context ends the waiting, not an event that is on its
+// way.
 //
 // WithConfirm and WithRequestReply wait as long as WithTimeout says; without it, until the
 // context's deadline, an hour at most; and without both as long as the server sees fit.
@@ -98,12 +104,17 @@ func (c *Client) Put(ctx context.Context, opts ...PutOption) *Response {
 		return &Response{err: err}
 	}
 	end, hasEnd := ctx.Deadline()
-	if r.timeout > 0 {
-		end, hasEnd = time.Now().Add(r.timeout), true
-		bound := r.timeout
+	bound := time.Duration(0)
+	switch {
+	case r.timeout > 0:
+		end, hasEnd, bound = time.Now().Add(r.timeout), true, r.timeout
 		if r.waits() {
 			bound += answerTime
 		}
+	case !hasEnd && r.keyed():
+		bound = keyedTime
+	}
+	if bound > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, bound)
 		defer cancel()

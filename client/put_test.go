@@ -128,6 +128,7 @@ func TestAMistakeIsReportedBeforeAnythingIsSent(t *testing.T) {
 		"bad data":             {[]PutOption{WithSubject("app.x"), WithData([]byte("{"))}, bus.ErrInvalidJSON},
 		"two subjects":         {[]PutOption{WithSubject("app.x"), WithSubject("app.y")}, bus.ErrInvalidParameter},
 		"data and raw":         {[]PutOption{WithSubject("app.x"), WithData(1), WithRaw("a/b", nil)}, bus.ErrInvalidParameter},
+		"raw and data":         {[]PutOption{WithSubject("app.x"), WithRaw("a/b", nil), WithData(1)}, bus.ErrInvalidParameter},
 		"raw JSON":             {[]PutOption{WithSubject("app.x"), WithRaw("application/json; charset=utf-8", nil)}, bus.ErrInvalidParameter},
 		"raw without type":     {[]PutOption{WithSubject("app.x"), WithRaw("", nil)}, bus.ErrInvalidParameter},
 		"negative confirm":     {[]PutOption{WithSubject("app.x"), WithConfirm(-1)}, bus.ErrInvalidParameter},
@@ -143,6 +144,22 @@ func TestAMistakeIsReportedBeforeAnythingIsSent(t *testing.T) {
 		resp := c.Put(t.Context(), c2.opts...)
 		if err := resp.Error(); !errors.Is(err, c2.want) {
 			t.Errorf("%s: got %v, want %v", name, err, c2.want)
+		}
+	}
+}
+
+func TestAMistakeIsReportedUnderTheNameOfItsOption(t *testing.T) {
+	c := NewClient("http://127.0.0.1:1")
+	raw, subject := WithRaw("image/png", []byte{0}), WithSubject("app.x")
+	for want, opts := range map[string][]PutOption{
+		"WithRaw stands twice":          {subject, raw, raw},
+		"WithData stands twice":         {subject, WithData(1), WithData(2)},
+		"WithData and WithRaw":          {subject, WithData(1), raw},
+		"WithRaw and WithData":          {subject, raw, WithData(1)},
+		"WithRaw stands beside a batch": {raw, Batch(subject)},
+	} {
+		if err := c.Put(t.Context(), opts...).Error(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
 		}
 	}
 }

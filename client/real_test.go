@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,6 +175,15 @@ func TestThePredecessorsPublisherIsConfirmed(t *testing.T) {
 	).Error()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestTheLargestEventAServerCanTakeIsReadUnlessToldOtherwise(t *testing.T) {
+	text := strings.Repeat(`"`, root.MaxTextLen)
+	e := root.Event{Id: strings.Repeat("i", root.MaxIDLen), Subject: strings.Repeat("s", root.MaxSubjectLen), Index: 1 << 63, CreatedAt: time.Now(),
+		TraceId: text, Key: text, ResponseSubject: strings.Repeat("s", root.MaxSubjectLen), ContentType: text, Payload: make([]byte, disk.MaxEventLimit)}
+	if got, limit := len(e.AppendDelivery(nil, 1<<20)), bus.DefaultMaxEvent; got > limit {
+		t.Errorf("the largest event has %d bytes, a client reads %d", got, limit)
 	}
 }
 

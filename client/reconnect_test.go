@@ -51,6 +51,7 @@ func TestTheResumePointIsTheFramesNotTheEvents(t *testing.T) {
 				s.breakOff()
 			}
 			s.events(6)
+			s.end("limit")
 		})
 		if got, want := collect(s, WithAckStrategy(AckManual), WithLimit(2)), indexes(5, 6); !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)

@@ -128,6 +128,37 @@ func TestTryingAgainEndsWithTheTimeGiven(t *testing.T) {
 	})
 }
 
+func TestAPutWithAKeyEndsLongBeforeTheServerForgetsTheKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, answer := range map[string]func(int, http.ResponseWriter, *http.Request){
+			"busy":   func(_ int, w http.ResponseWriter, _ *http.Request) { problem(w, 503, "unavailable", "later") },
+			"silent": func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		} {
+			s := newWire(t, answer)
+			began := time.Now()
+			err := s.client.Put(t.Context(), WithSubject("app.x"), WithKey("k")).Error()
+			if got, want := time.Since(began), 5*time.Minute; got != want || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: got %v after %v, want the end of its time after %v", name, err, got, want)
+			}
+			if name == "busy" && !errors.Is(err, bus.ErrUnavailable) {
+				t.Errorf("%s: got %v, want the last answer in it", name, err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			began = time.Now()
+			for _, c := range []struct {
+				ctx context.Context
+				opt PutOption
+			}{{ctx, WithTraceId("t")}, {t.Context(), WithTimeout(time.Hour)}} {
+				_ = s.client.Put(c.ctx, WithSubject("app.x"), WithKey("k"), c.opt)
+			}
+			if got, want := time.Since(began), 2*time.Hour; got != want {
+				t.Errorf("%s: two that were given an hour each ended after %v", name, got)
+			}
+			cancel()
+		}
+	})
+}
+
 func TestAServerThatDoesNotAnswerIsNotWaitedForLongerThanAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newWire(t, func(_ int, _ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })

@@ -45,7 +45,6 @@ type sseReader struct {
 
 	lastID string        // resume point: of the last finished event
 	retry  time.Duration // the last `retry:`
-	told   int           // how often there was one
 }
 
 func newSSEReader(r io.Reader, max int) *sseReader { return &sseReader{r: r, max: max} }
@@ -127,7 +126,6 @@ func (s *sseReader) setRetry(value []byte) {
 	}
 	if len(value) > 0 {
 		s.retry = ms * time.Millisecond
-		s.told++
 	}
 }
 

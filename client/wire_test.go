@@ -112,6 +112,12 @@ func (s *stream) idle(d time.Duration) {
 // hold keeps the stream open until the client lets it go.
 func (s *stream) hold() { <-s.r.Context().Done() }
 
+// end says that the stream has come to a bound. Without it the end of a script is what a
+// proxy makes of a server that died.
+func (s *stream) end(reason string) {
+	s.send("event: end\ndata: {\"reason\":%q}\n\n", reason)
+}
+
 // breakOff ends the connection in the middle of the answer.
 func (s *stream) breakOff() { panic(http.ErrAbortHandler) }
 
@@ -160,15 +166,21 @@ func problem(w http.ResponseWriter, status int, code, detail string) {
 	fmt.Fprintf(w, `{"type":"about:blank","title":"refused","status":%d,"code":%q,"detail":%q,"later":"field"}`, status, code, detail)
 }
 
-// collect ranges to the end and notes what came: indexes, and errors as text.
+// collect ranges to the end and notes what came: indexes, and errors as text. A loop that
+// would go on for ever is left after a day of the bubble's time.
 func collect(s *wire, opts ...GetOption) []string {
 	var got []string
-	for e, err := range s.client.Get(s.t.Context(), append(opts, WithSubject("app.>"))...) {
+	ctx, cancel := context.WithTimeout(s.t.Context(), 24*time.Hour)
+	defer cancel()
+	for e, err := range s.client.Get(ctx, append(opts, WithSubject("app.>"))...) {
 		if err != nil {
 			got = append(got, err.Error())
 			continue
 		}
 		got = append(got, fmt.Sprint(e.Index))
+	}
+	if ctx.Err() != nil {
+		s.t.Errorf("the loop went on for a day, over %d connections", len(s.seen()))
 	}
 	return got
 }

@@ -95,7 +95,7 @@ func TestUpToAcknowledgesAllBefore(t *testing.T) {
 	if a := b.ack(s, three, "&event_id="+two.field("id")); pretty(t, a.body) != `{"acked":2,"already":1}` {
 		t.Errorf("two ids: got %s, want two, one of them already", a.body)
 	}
-	s.ended()
+	s.reached("limit")
 }
 
 func TestNakBringsAnEventBackAndTermDoesNot(t *testing.T) {
@@ -110,7 +110,7 @@ func TestNakBringsAnEventBackAndTermDoesNot(t *testing.T) {
 	}
 	b.ack(s, again, "&verdict=term")
 	b.ack(s, two, "")
-	s.ended()
+	s.reached("limit")
 	if got := b.do("GET", "/metrics", "").body; !strings.Contains(got, "bus_dead_letters_total 1") {
 		t.Error("an event that its consumer will never take is not counted")
 	}

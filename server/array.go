@@ -29,11 +29,14 @@ func (st *stream) array(gaps []gapFrame) {
 	defer clock.stop()
 	held := st.server.budget.lease()
 	defer held.end()
+	for _, gap := range gaps {
+		st.server.metrics.gap(gap.Reason)
+	}
 	out, more := []byte{'['}, true
 	for len(out) < maxArrayBytes {
 		chunk, err := st.source.Next(clock.ctx)
 		for _, gap := range chunk.Gaps {
-			gaps = append(gaps, damageGap(gap))
+			gaps = append(gaps, st.server.sayGap(gap))
 		}
 		out = st.items(out, chunk.Deliveries)
 		if len(chunk.Deliveries) > 0 {
@@ -99,9 +102,6 @@ func (st *stream) writeArray(body []byte, gaps []gapFrame) {
 	st.server.streamHeaders(h, typeJSON)
 	if len(st.places) > 0 {
 		h.Set(headerResume, bus.FormatID(st.resume()...))
-	}
-	for _, gap := range gaps {
-		st.server.metrics.gap(gap.Reason)
 	}
 	if len(gaps) > 0 {
 		if said, err := json.Marshal(gaps); err == nil {

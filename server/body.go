@@ -48,7 +48,7 @@ func readBody(w http.ResponseWriter, r *http.Request, held *lease, one, most int
 }
 
 func tooLarge(w http.ResponseWriter, r *http.Request, limit int) error {
-	return unread(w, r, bus.ErrTooLarge.With("at most %d bytes are taken", limit))
+	return unread(w, r, bus.ErrTooLarge.With("at most %d bytes are taken; bus server --max-event and --max-batch say how many", limit))
 }
 
 // unread has the connection closed after the refusal, because the rest of the

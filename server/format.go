@@ -11,11 +11,11 @@ type format interface {
 	mediaType() string
 	// event appends one delivery; resume is what a reconnect would name.
 	event(dst []byte, resume []bus.Position, d delivery.Delivery) []byte
-	// control appends what is no event: hello, ping, gap, problem.
+	// control appends what is no event: hello, ping, gap, problem, end.
 	control(dst []byte, name string, resume []bus.Position, data any) []byte
-	// end appends the end of a stream that the peer should come back to after
-	// retry milliseconds, or of one that is complete when retry is 0.
-	end(dst []byte, retry int) []byte
+	// letGo appends the end of a stream that is not complete, and that the peer
+	// should come back to after so many milliseconds.
+	letGo(dst []byte, retry int) []byte
 	// shared is the format of plain frames that all streams of a namespace
 	// share.
 	shared(namespace string) *delivery.Format
@@ -34,12 +34,7 @@ func (f sseFormat) control(dst []byte, name string, resume []bus.Position, data 
 	return appendFrame(dst, name, resume, data)
 }
 
-func (f sseFormat) end(dst []byte, retry int) []byte {
-	if retry == 0 {
-		return dst
-	}
-	return appendRetry(dst, retry)
-}
+func (f sseFormat) letGo(dst []byte, retry int) []byte { return appendRetry(dst, retry) }
 
 func (f sseFormat) shared(namespace string) *delivery.Format { return f.plain[namespace] }
 
@@ -48,8 +43,8 @@ func (f sseFormat) shared(namespace string) *delivery.Format { return f.plain[na
 // be taken for an event.
 type ndjsonFormat struct{ plain *delivery.Format }
 
-// letGo ends a stream that is not complete.
-var letGo = retryable(bus.ErrUnavailable.With("the server ends this stream before it is complete; go on behind its last event"))
+// notComplete is the last line of a stream that is let go.
+var notComplete = retryable(bus.ErrUnavailable.With("the server ends this stream before it is complete; go on behind its last event"))
 
 func newNDJSONFormat() ndjsonFormat {
 	return ndjsonFormat{plain: &delivery.Format{Name: "ndjson", Encode: func(dst []byte, e *bus.Event) []byte {
@@ -65,7 +60,7 @@ func (f ndjsonFormat) event(dst []byte, _ []bus.Position, d delivery.Delivery) [
 
 func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data any) []byte {
 	switch name {
-	case "hello":
+	case "hello", "end": // what is complete ends without a problem
 		return dst
 	case "ping":
 		return append(dst, '\n')
@@ -75,11 +70,8 @@ func (f ndjsonFormat) control(dst []byte, name string, _ []bus.Position, data an
 
 // A reader of lines must be able to tell a stream that is complete from one that
 // the server let go of.
-func (f ndjsonFormat) end(dst []byte, retry int) []byte {
-	if retry == 0 {
-		return dst
-	}
-	return append(dst, encode(map[string]any{"problem": letGo})...)
+func (f ndjsonFormat) letGo(dst []byte, _ int) []byte {
+	return append(dst, encode(map[string]any{"problem": notComplete})...)
 }
 
 func (f ndjsonFormat) shared(string) *delivery.Format { return f.plain }

@@ -76,6 +76,8 @@ func (st *stream) chunk(c *delivery.Chunk) []byte {
 func (st *stream) delivery(out []byte, floor []bus.Position, d delivery.Delivery) []byte {
 	if d.Attempt > 1 {
 		st.server.metrics.redelivered()
+	} else {
+		st.taken++
 	}
 	switch {
 	case d.Namespace == bus.InboxNamespace:
@@ -87,6 +89,21 @@ func (st *stream) delivery(out []byte, floor []bus.Position, d delivery.Delivery
 	return st.format.event(out, floor, d)
 }
 
+// end is the last frame of a stream that has reached a bound. Its id is where a
+// later read goes on.
+func (st *stream) end(reason string) []byte {
+	return st.format.control(st.buf[:0], "end", st.resume(), endFrame{Reason: reason})
+}
+
+// bound is which of its bounds the source has reached. A stream with a limit
+// shares no frames, so that all that it handed out is counted.
+func (st *stream) bound() string {
+	if st.sub.limit > 0 && st.taken >= st.sub.limit {
+		return endLimit
+	}
+	return endUntil
+}
+
 func (st *stream) advance(namespace string, index uint64) {
 	for i, name := range st.places {
 		if name == namespace {
@@ -96,8 +113,17 @@ func (st *stream) advance(namespace string, index uint64) {
 }
 
 func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
-	st.server.metrics.gap(gap.Reason)
-	return st.format.control(out, "gap", nil, damageGap(gap))
+	return st.format.control(out, "gap", nil, st.server.sayGap(gap))
+}
+
+// sayGap counts a gap, and tells whoever runs the server where its log is
+// damaged: the reader is told the numbers only.
+func (s *Server) sayGap(gap delivery.Gap) gapFrame {
+	s.metrics.gap(gap.Reason)
+	if gap.Err != nil {
+		s.log.Error("damaged log", "namespace", gap.Namespace, "from", gap.From, "next", gap.Next, "error", gap.Err)
+	}
+	return damageGap(gap)
 }
 
 // damageGap is the frame for events that cannot be read.

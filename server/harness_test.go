@@ -270,7 +270,8 @@ func (s *sse) subjects(n int) string {
 	return strings.Join(got, " ")
 }
 
-// ended reads to the end of the stream and returns the last retry it was told.
+// ended reads to the end of a stream that the server lets go of, and returns the
+// last retry it was told.
 func (s *sse) ended() (retry string) {
 	s.t.Helper()
 	for {
@@ -281,10 +282,24 @@ func (s *sse) ended() (retry string) {
 		if !ok {
 			return retry
 		}
-		if f.event == "msg" {
-			s.t.Errorf("got %+v, want the end of the stream", f)
+		if f.event == "msg" || f.event == "end" {
+			s.t.Errorf("got %+v, want the stream to be let go", f)
 		}
 	}
+}
+
+// reached reads to the end of a stream that has come to a bound, and returns its
+// last frame.
+func (s *sse) reached(bound string) frame {
+	s.t.Helper()
+	end := s.next("end")
+	if got, want := end.data, `{"reason":"`+bound+`"}`; got != want {
+		s.t.Errorf("end: got %s, want %s", got, want)
+	}
+	if f, ok := s.read(); ok {
+		s.t.Errorf("got %+v after the end, want nothing", f)
+	}
+	return end
 }
 
 // ack acknowledges what a frame carries.

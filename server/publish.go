@@ -136,7 +136,7 @@ func setPayload(e *bus.Event, body []byte, media, contentType string) error {
 	}
 	payload, err := bus.CompactJSON(body)
 	if err == nil {
-		e.Payload = payload
+		e.Payload = bus.NormalPayload(payload)
 		return nil
 	}
 	if invalid, ok := bus.AsError(err); ok && guessed {

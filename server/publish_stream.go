@@ -209,6 +209,11 @@ func (in *lineStream) start() {
 	h.Set("Content-Type", "application/x-ndjson")
 	h.Set("Cache-Control", "no-store")
 	h.Set(headerDurability, in.server.engine.Durability())
+	if in.r.ProtoMajor == 1 {
+		// A line may be refused later, with more lines behind it that nobody will
+		// read: no request could follow on this connection.
+		h.Set("Connection", "close")
+	}
 	in.w.WriteHeader(http.StatusAccepted)
 }
 
@@ -218,9 +223,7 @@ func (in *lineStream) start() {
 func (in *lineStream) refuse(err error) {
 	defer in.control.SetReadDeadline(time.Now())
 	if !in.started {
-		if in.r.ProtoMajor == 1 {
-			in.w.Header().Set("Connection", "close") // the rest of the body is not read
-		}
+		unread(in.w, in.r, nil)
 		in.server.fail(in.w, in.r, err)
 		return
 	}

@@ -239,3 +239,16 @@ func TestAKeyIsKnownAcrossARestartWhateverTimeItsEventHas(t *testing.T) {
 		t.Error("the key was forgotten")
 	}
 }
+
+func TestNoPayloadAndNullAreTheSameHoweverTheyCome(t *testing.T) {
+	b := openBus(t)
+	first := b.do("POST", "/?subject=orders.x&key=k", "null")
+	for _, again := range []answer{b.do("POST", "/?subject=orders.x&key=k", ""), b.publish(`{"subject":"orders.x","key":"k"}`), b.publish(`{"subject":"orders.x","key":"k","payload":null}`)} {
+		if again.field("id") != first.field("id") || again.field("duplicate") != "true" {
+			t.Errorf("got %s, want a repeat of %s", again.body, first.body)
+		}
+	}
+	if got := b.do("GET", "/v1/namespaces/orders/events/1", "").field("payload"); got != "null" {
+		t.Errorf("got payload %s, want null", got)
+	}
+}

@@ -35,6 +35,20 @@ type gapFrame struct {
 	Reason       string  `json:"reason"`
 }
 
+// endFrame is the data of the last frame of a stream that is complete. A proxy
+// can make a clean end of a broken connection: without this frame nobody behind
+// it could tell the two apart.
+type endFrame struct {
+	Reason string `json:"reason"`
+}
+
+// Which bound a stream has reached.
+const (
+	endLimit = "limit"
+	endUntil = "until"
+	endWait  = "wait"
+)
+
 // sseFormats makes the format of plain streams of each namespace. It is made
 // once, because streams with the same format share their frames.
 func sseFormats(engine Engine) map[string]*delivery.Format {

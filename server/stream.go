@@ -23,6 +23,7 @@ type stream struct {
 	id      string         // consumer id
 	places  []string       // namespaces, in the order of the source's positions
 	seen    []bus.Position // ack=none: what a reconnect would name, by place
+	taken   int            // events handed out for the first time; of shared frames they are not counted
 	buf     []byte         // reused between writes
 }
 
@@ -74,10 +75,10 @@ func (st *stream) tick(ctx context.Context, clock *streamClock, err error) bool 
 	case st.request.Context().Err() != nil:
 		return false // the peer is gone
 	case ctx.Err() != nil || errors.Is(err, delivery.ErrClosed):
-		st.write(st.format.end(st.buf[:0], retryDrain()))
+		st.write(st.format.letGo(st.buf[:0], retryDrain()))
 		return false
 	case errors.Is(err, io.EOF):
-		st.write(st.format.end(st.buf[:0], 0))
+		st.write(st.end(st.bound()))
 		return false
 	case errors.Is(err, context.DeadlineExceeded):
 		return st.onTime(clock)
@@ -92,10 +93,10 @@ func (st *stream) onTime(clock *streamClock) bool {
 	now := time.Now()
 	switch {
 	case clock.waited(now):
-		st.write(st.format.end(st.buf[:0], 0))
+		st.write(st.end(endWait))
 		return false
 	case clock.aged(now):
-		st.write(st.format.end(st.buf[:0], retryDrain()))
+		st.write(st.format.letGo(st.buf[:0], retryDrain()))
 		return false
 	case clock.pingDue(now):
 		if st.write(st.format.control(st.buf[:0], "ping", st.resume(), pingFrame{Tail: st.tail()})) != nil {

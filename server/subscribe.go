@@ -82,7 +82,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscript
 		return
 	}
 	s.streamHeaders(w.Header(), typeSSE)
-	w.Write(s.sse.end(nil, retryDrain()))
+	w.Write(s.sse.letGo(nil, retryDrain()))
 }
 
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, sub *subscription, places []delivery.Place) (*stream, error) {

@@ -152,21 +152,6 @@ func TestAPositionThatIsGoneIsSaidInTheStream(t *testing.T) {
 	}
 }
 
-func TestBoundedReadsEnd(t *testing.T) {
-	b := openBus(t)
-	b.publish(`[{"subject":"orders.1"},{"subject":"orders.2"},{"subject":"orders.3"}]`)
-	for query, want := range map[string]string{
-		"limit=2": "orders.1 orders.2", "until=newest": "orders.1 orders.2 orders.3", "wait=1ms": "orders.1 orders.2 orders.3", "limit=2&until=newest&wait=1h": "orders.1 orders.2",
-	} {
-		s := b.open("subject=orders.*&start=oldest&" + query)
-		if got := s.subjects(strings.Count(want, " ") + 1); got != want {
-			t.Errorf("%s: got %s, want %s", query, got, want)
-		}
-		s.ended()
-	}
-	b.open("subject=app.*&start=oldest&until=newest").ended()
-}
-
 func TestAPullAnswersOneArrayAndSaysWhereToGoOn(t *testing.T) {
 	b := openBus(t)
 	b.publish(`[{"subject":"orders.1","payload":[1]},{"subject":"orders.x.y"},{"subject":"orders.2"},{"subject":"orders.3"}]`)

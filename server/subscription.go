@@ -72,7 +72,7 @@ func (s *Server) parseSubscription(r *http.Request) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	sub.limit = p.number("limit", 0, 0, maxLimit)
+	sub.limit = p.number("limit", 0, 1, maxLimit)
 	sub.wait = p.duration("wait", 0, time.Millisecond, maxWait)
 	sub.until = p.choice("until", "", "newest") != ""
 	parseAck(sub, p)

@@ -26,7 +26,7 @@ and may run beside a server. With --namespace it prints events.
    bus debug --path ./data
    bus debug --path ./data --namespace orders --from 100 --limit 3`,
 		Flags: append([]cli.Flag{
-			placeFlag(),
+			directoryFlag(),
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, a namespace a line"},
 			&cli.StringFlag{Name: "namespace", Usage: "print events of this namespace"},
 			&cli.Uint64Flag{Name: "from", Value: 1, Usage: "index of the first event to print"},

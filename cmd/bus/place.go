@@ -16,6 +16,11 @@ func placeFlag() cli.Flag {
 	return &cli.StringFlag{Name: "path", Usage: "`DIRECTORY` of the logs, or the URL of a server [$BUS_PATH]", DefaultText: defaultPath}
 }
 
+// directoryFlag is that of commands that look at the files themselves.
+func directoryFlag() cli.Flag {
+	return &cli.StringFlag{Name: "path", Usage: "`DIRECTORY` of the logs [$BUS_PATH]", DefaultText: defaultPath}
+}
+
 // placeOf returns the directory or server that a command is about. A flag beats
 // a variable, and the directory beats the server.
 func placeOf(c *cli.Context) (string, error) {

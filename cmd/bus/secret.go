@@ -16,7 +16,7 @@ const maxSecretFile = 64 << 10
 type secrets struct {
 	Key      secret     `env:"SECRET_KEY" flag:"secret-key" usage:"secret that the logs are sealed with; others on the machine see it in the process list, a file is better"`
 	KeyFile  string     `env:"SECRET_KEY_FILE" flag:"secret-key-file" usage:"file that holds the secret, such as bus keygen makes"`
-	Old      secretList `env:"OLD_SECRET_KEYS" flag:"old-secret-key" usage:"older secret, for reading only; repeatable, and in the variable with commas"`
+	Old      secretList `env:"OLD_SECRET_KEYS" flag:"old-secret-key" usage:"older secret, for logs that were made with it; repeatable, and in the variable with commas"`
 	OldFiles names      `env:"OLD_SECRET_KEY_FILES" flag:"old-secret-key-file" usage:"file that holds an older secret; repeatable"`
 }
 
@@ -124,7 +124,7 @@ func namedKey(flag, text string) (crypto.Key, error) {
 func fileKey(flag, path string) (crypto.Key, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return crypto.Key{}, usageError("%s: %w; make one with bus keygen --output", flag, err)
+		return crypto.Key{}, usageError("%s: %w; name a file that can be read, such as bus keygen --output makes", flag, err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxSecretFile+1))

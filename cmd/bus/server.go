@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"example.com/bus/crypto"
@@ -113,8 +114,9 @@ func serveEngine(ctx context.Context, cfg *serverConfig, engine *disk.Engine, lo
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
-		return errors.Join(hint(err, "choose another address with --addr, or stop what listens there"), s.Shutdown(context.Background()))
+		return errors.Join(hint(err, "give --addr an address such as :2021 or 127.0.0.1:2021 on which nothing else listens"), s.Shutdown(context.Background()))
 	}
+	warnOfUndeclared(log, cfg.Path, engine.Namespaces())
 	log.Info("listening", "addr", l.Addr().String(), "path", cfg.Path, "namespaces", engine.Namespaces(),
 		"durability", engine.Durability(), "sealed", sealed, "version", buildVersion().Version)
 	if beyondLoopback(l.Addr()) {
@@ -151,4 +153,17 @@ func stopServer(s *server.Server, limit time.Duration, log *slog.Logger) error {
 func beyondLoopback(addr net.Addr) bool {
 	at, err := netip.ParseAddrPort(addr.String())
 	return err != nil || !at.Addr().Unmap().IsLoopback()
+}
+
+// warnOfUndeclared tells of logs that nobody can reach: a namespace may have been
+// forgotten, or misspelt.
+func warnOfUndeclared(log *slog.Logger, path string, declared []string) {
+	found, err := disk.Discover(path)
+	if err != nil {
+		return // opening has read the directory; a warning is not worth more
+	}
+	found = slices.DeleteFunc(found, func(name string) bool { return slices.Contains(declared, name) })
+	if len(found) > 0 {
+		log.Warn("the directory has logs of namespaces that are not declared; name them in --namespaces to serve them", "namespaces", found)
+	}
 }

@@ -156,10 +156,10 @@ func isURL(place string) bool {
 func checkDirectory(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
-		return hint(err, "name the directory of the logs, or the URL of a server")
+		return hint(err, "name the directory of the logs")
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%s is a file; name the directory of the logs, or the URL of a server", path)
+		return fmt.Errorf("%s is a file; name the directory of the logs", path)
 	}
 	return nil
 }

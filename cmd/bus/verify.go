@@ -22,7 +22,7 @@ are checked, and the answer says so.
 
 Exit code 0: all is good. 3: damage was found.`,
 		Flags: append([]cli.Flag{
-			placeFlag(),
+			directoryFlag(),
 			&cli.StringSliceFlag{Name: "namespaces", Usage: "only these; repeatable, or with commas; all when absent"},
 			&cli.BoolFlag{Name: "json", Usage: "print JSON, a namespace a line"},
 		}, flagsFor[secrets]("")...),

@@ -206,5 +206,8 @@ func (r *record) fill(e *bus.Event, text string) string {
 	if len(r.payload) > 0 {
 		e.Payload = r.payload
 	}
+	if e.ContentType == "" {
+		e.Payload = bus.NormalPayload(e.Payload)
+	}
 	return text
 }
