@@ -24,6 +24,7 @@ type consumer struct {
 	id         string // of this connection
 	resume     string
 	frames     []frame         // read, and not yet checked
+	proved     uint64          // up to here all that matches is done
 	done       map[uint64]bool // acknowledged or given up, on any connection
 
 	// Of this connection.
@@ -58,7 +59,7 @@ func (w *world) addConsumer(rng *rand.Rand) {
 
 // restart forgets everything.
 func (c *consumer) restart() {
-	c.resume, c.frames, c.done = "", nil, map[uint64]bool{}
+	c.resume, c.frames, c.proved, c.done = "", nil, 0, map[uint64]bool{}
 	c.begin()
 }
 
@@ -107,8 +108,8 @@ func (w *world) attend(c *consumer) {
 		if status != 0 && status != 200 {
 			w.failf("%s: refused with %d", c.name, status)
 		}
-		for _, f := range frames {
-			w.sight(c.name, c.patterns, f)
+		for i := range frames {
+			w.sight(c.name, c.patterns, &frames[i])
 		}
 		c.frames = append(c.frames, frames...)
 		if ended {
@@ -134,15 +135,15 @@ func (w *world) handle(c *consumer, f frame) bool {
 		}
 		c.id = hello.ConsumerID
 	case "msg":
-		var e wire
-		if json.Unmarshal([]byte(f.data), &e) != nil {
-			return true
+		e := f.e
+		if e == nil {
+			return true // said already
 		}
 		if e.Index > uint64(len(ns.log)) {
 			return false
 		}
 		c.expire(f.at)
-		w.delivered(c, &e, f)
+		w.delivered(c, e, f)
 	}
 	if f.id != "" {
 		w.floor(c, f)
@@ -159,11 +160,12 @@ func (w *world) floor(c *consumer, f frame) {
 	}
 	c.expire(f.at)
 	log := w.spaces[c.ns].log
-	for i := uint64(1); i <= min(at[0].Index, uint64(len(log))); i++ {
+	for i := c.proved + 1; i <= min(at[0].Index, uint64(len(log))); i++ {
 		if wants(c.patterns, log[i-1].Subject) && !c.done[i] {
 			w.failf("%s: resume point %d is said, and %d is not settled", c.name, at[0].Index, i)
 			return
 		}
+		c.proved = i
 	}
 	c.resume = f.id
 }
@@ -246,6 +248,9 @@ func (w *world) settle(c *consumer, rng *rand.Rand, verdict string) {
 		return
 	}
 	index := flying[rng.IntN(len(flying))]
+	if verdict == "all" {
+		index, verdict = flying[len(flying)-1], "up_to"
+	}
 	fl := c.out[index]
 	q := url.Values{"consumer_id": {c.id}, "event_id": {fl.e.ID}, "verdict": {verdict}}
 	body, delay := "", time.Duration(0)

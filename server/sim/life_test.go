@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ const usualLives = 150
 func run(t *testing.T, l life, sabotage func(immuta.FS) immuta.FS) (w *world) {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	defer debug.SetGCPercent(debug.SetGCPercent(800))
 	defer func() {
 		if p := recover(); p != nil { // the bubble says so when a goroutine never ends
 			fmt.Fprintf(os.Stderr, "seed %d: %v\n%s\n", l.seed, p, strings.Join(w.trace, "\n"))

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -21,11 +22,16 @@ type wire struct {
 	Payload         json.RawMessage `json:"payload"`
 	Base64          []byte          `json:"payload_base64"`
 	Attempt         int             `json:"attempt"`
+
+	whole string // what sum returns
 }
 
 // sum is all of it that may never change.
 func (e *wire) sum() string {
-	return fmt.Sprintf("%s|%s|%d|%s|%s|%s|%s|%s|%s|%s", e.ID, e.Subject, e.Index, e.CreatedAt, e.TraceID, e.Key, e.ResponseSubject, e.ContentType, e.Payload, e.Base64)
+	if e.whole == "" {
+		e.whole = strings.Join([]string{e.ID, e.Subject, strconv.FormatUint(e.Index, 10), e.CreatedAt, e.TraceID, e.Key, e.ResponseSubject, e.ContentType, string(e.Payload), string(e.Base64)}, "|")
+	}
+	return e.whole
 }
 
 // event is one that a publisher sent, with what became of it.

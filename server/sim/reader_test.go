@@ -124,7 +124,8 @@ func (w *world) takeFrames(r *reader) {
 	if status != 0 && status != 200 {
 		w.failf("%s: the stream is refused with %d", r.name, status)
 	}
-	for _, f := range frames {
+	for i := range frames {
+		f := &frames[i]
 		if f.id != "" {
 			w.placed(r, f.id)
 			r.resume = f.id
@@ -160,7 +161,7 @@ func (w *world) placed(r *reader, id string) {
 }
 
 // sight checks one frame for itself.
-func (w *world) sight(who string, patterns []string, f frame) *wire {
+func (w *world) sight(who string, patterns []string, f *frame) *wire {
 	switch f.event {
 	case "gap":
 		w.failf("%s is told of a gap: %s", who, f.data)
@@ -178,6 +179,7 @@ func (w *world) sight(who string, patterns []string, f frame) *wire {
 			return nil
 		}
 		w.saw(ns, e)
+		f.e = e
 		return e
 	}
 	return nil
@@ -210,11 +212,7 @@ func (w *world) watch() {
 func (w *world) checkOrder(r *reader) {
 	for len(r.frames) > 0 {
 		f := r.frames[0]
-		if f.event == "msg" {
-			var e wire
-			if json.Unmarshal([]byte(f.data), &e) != nil {
-				return
-			}
+		if e := f.e; e != nil {
 			ns := w.spaces[firstSegment(e.Subject)]
 			if e.Index > uint64(len(ns.log)) {
 				return
@@ -286,7 +284,7 @@ func (w *world) pull(r *reader, rng *rand.Rand, start string) {
 	}
 	for _, e := range events {
 		f := frame{event: "msg", data: string(e)}
-		w.sight(r.name, r.patterns, f)
+		w.sight(r.name, r.patterns, &f)
 		r.frames = append(r.frames, f)
 	}
 	r.resume = a.header.Get("X-BUS-RESUME")

@@ -310,14 +310,13 @@ func (w *world) finishReaders(rng *rand.Rand) {
 func (w *world) finishConsumers(rng *rand.Rand) {
 	for _, c := range w.consumers {
 		for range 5000 {
+			w.join(c)
+			w.audit()
 			if w.failure != "" || c.conn != nil && len(c.out) == 0 {
 				break
 			}
-			w.join(c)
-			w.audit()
-			w.settle(c, rng, "ack")
+			w.settle(c, rng, "all")
 			w.rest()
-			w.audit()
 		}
 		for i, e := range w.spaces[c.ns].log {
 			if wants(c.patterns, e.Subject) && !c.done[uint64(i+1)] {

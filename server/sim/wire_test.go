@@ -53,6 +53,7 @@ func request(client *http.Client, method, query, body string, headers ...string)
 type frame struct {
 	id, event, data string
 	at              time.Time
+	e               *wire // of a msg, once the model has looked at it
 }
 
 // conn is one open stream. A slow one reads a frame for each permit.
