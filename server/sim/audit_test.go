@@ -143,3 +143,20 @@ func (w *world) lookUp(ns *namespace, index uint64) {
 		}
 	}
 }
+
+// checkAtRest looks at all that are connected once nothing moves.
+func (w *world) checkAtRest() {
+	for _, r := range w.readers {
+		if r.conn != nil && !r.slow {
+			w.checkComplete(r)
+		}
+	}
+	for _, c := range w.consumers {
+		w.checkConsumer(c)
+	}
+	for _, p := range w.events {
+		if p.conn != nil {
+			w.checkInbox(p)
+		}
+	}
+}

@@ -51,6 +51,10 @@ type event struct {
 	refused   bool // by a status that says that it is not stored
 	duplicate bool // it repeats another, so it must not be stored itself
 
+	inbox       string   // response subject of one who asks by hand
+	conn        *conn    // of the inbox
+	told, heard []string // replies that were taken, and those that came in the inbox
+
 	replies map[string]bool // bodies that consumers sent
 	ackers  map[string]bool // consumer ids with a 2xx
 }

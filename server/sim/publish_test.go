@@ -1,12 +1,9 @@
 package sim
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"testing/synctest"
@@ -31,6 +28,7 @@ type op struct {
 	known    bool // its event was answered or shown before it began
 	conflict bool // it uses the key or id of another content, which stands
 	confirm  int
+	pause    time.Duration // before each line
 	answer   answer
 }
 
@@ -66,6 +64,9 @@ func (p *event) body() string {
 	if p.id != "" {
 		b += fmt.Sprintf(`,"id":%q`, p.id)
 	}
+	if p.inbox != "" {
+		b += fmt.Sprintf(`,"response_subject":%q`, p.inbox)
+	}
 	return b + "}"
 }
 
@@ -74,14 +75,17 @@ func (w *world) publish(rng *rand.Rand, kind string) {
 	if !w.up {
 		return
 	}
-	ns, count := names[rng.IntN(len(names))], 1
+	ns, count, pause := names[rng.IntN(len(names))], 1, time.Duration(0)
 	if kind == "batch" || kind == "lines" {
 		count = 2 + rng.IntN(6)
+	}
+	if kind == "trickle" {
+		kind, count, pause = "lines", 2+rng.IntN(6), time.Duration(1+rng.IntN(30))*time.Millisecond
 	}
 	if kind == "flood" { // more than waits for a stream that does not read
 		kind, count = "batch", 300
 	}
-	o := &op{kind: kind}
+	o := &op{kind: kind, pause: pause}
 	for range count {
 		o.events = append(o.events, w.compose(rng, ns))
 	}
@@ -98,10 +102,40 @@ func (w *world) publish(rng *rand.Rand, kind string) {
 	if kind == "confirm" {
 		o.confirm = 1 + rng.IntN(2)
 	}
-	if kind == "reply" {
+	if kind == "reply" || kind == "ask" {
 		o.events[0].key, o.events[0].wantsReply = "", true
 	}
+	if kind == "ask" {
+		w.listen(o.events[0])
+	}
 	w.send(o)
+}
+
+// listen opens an inbox for the replies to an event, as a client does that
+// asks by hand.
+func (w *world) listen(p *event) {
+	p.inbox = fmt.Sprintf("_bus_.inbox-%d", p.n)
+	p.conn = w.dial(subjects([]string{p.inbox}), "text/event-stream", "", false)
+	synctest.Wait()
+}
+
+// checkInbox: each reply has come once, while the inbox was open.
+func (w *world) checkInbox(p *event) {
+	frames, _, ended := p.conn.take()
+	for _, f := range frames {
+		var e wire
+		if f.event == "msg" && json.Unmarshal([]byte(f.data), &e) == nil {
+			p.heard = append(p.heard, string(e.Payload))
+		}
+	}
+	if ended || !w.up {
+		p.conn.cancel()
+		p.conn = nil
+		return
+	}
+	if !slices.Equal(p.heard, p.told) {
+		w.failf("n%d asked on %s and heard %q, replied was %q", p.n, p.inbox, p.heard, p.told)
+	}
 }
 
 // again sends an event of before once more, as a publisher does that heard
@@ -154,7 +188,7 @@ func (w *world) send(o *op) {
 	w.tracef("%s n%d+%d known=%v conflict=%v", o.kind, o.events[0].n, len(o.events)-1, o.known, o.conflict)
 	client := w.client
 	go func() {
-		o.answer = request(client, method, query, body, headers...)
+		o.answer = request(client, method, query, &trickle{body, o.pause}, headers...)
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.ops = append(w.ops, o)
@@ -185,123 +219,4 @@ func (o *op) request() (method, query, body string, headers []string) {
 		return "POST", "?reply=true&timeout=20s", p.body(), nil
 	}
 	return "POST", "", p.body(), nil
-}
-
-// collect looks at the operations that have finished.
-func (w *world) collect() {
-	w.mu.Lock()
-	ops := w.ops
-	w.ops = nil
-	w.mu.Unlock()
-	slices.SortFunc(ops, func(a, b *op) int { return a.number - b.number })
-	for _, o := range ops {
-		w.pending--
-		w.tracef("%s n%d: %d", o.kind, o.events[0].n, o.answer.status)
-		w.judge(o)
-	}
-}
-
-// judge takes in an answer.
-func (w *world) judge(o *op) {
-	status, p := o.answer.status, o.events[0]
-	ns := w.spaces[p.ns]
-	if o.conflict {
-		if status/100 == 2 {
-			w.failf("n%d has the key or id of another content, and is answered %d %s", p.n, status, o.answer.body)
-		}
-		return
-	}
-	switch {
-	case errors.Is(o.answer.err, context.DeadlineExceeded):
-		w.failf("%s of n%d never ended", o.kind, p.n)
-	case status == 0 || o.answer.err != nil && o.kind != "lines":
-		return // nobody knows
-	case o.kind == "lines":
-		w.judgeLines(o)
-	case status == http.StatusAccepted && o.kind == "batch":
-		var all []receipt
-		if json.Unmarshal([]byte(o.answer.body), &all) != nil || len(all) != len(o.events) {
-			w.failf("batch of n%d: got %s", p.n, o.answer.body)
-			return
-		}
-		w.receive(o, all)
-	case status == http.StatusOK && o.kind == "reply":
-		if !p.replies[o.answer.body] {
-			w.failf("n%d is answered with %q, which nobody replied", p.n, o.answer.body)
-		}
-		w.receive(o, []receipt{o.inHeader()})
-	case status == http.StatusAccepted || status == http.StatusGatewayTimeout:
-		w.judgeOne(o)
-	case status == http.StatusInsufficientStorage || status/100 == 4:
-		w.refuse(o, ns)
-	}
-}
-
-// refuse: 507 and 4xx say that nothing was stored. An earlier request with the
-// same event may have stored it all the same.
-func (w *world) refuse(o *op, ns *namespace) {
-	full := o.answer.status == http.StatusInsufficientStorage
-	if !full || !w.filled {
-		w.failf("n%d on %s: got %d %s", o.events[0].n, ns.name, o.answer.status, o.answer.body)
-	}
-	for _, p := range o.events {
-		p.refused = p.refused || p.sent == 1
-	}
-}
-
-func (o *op) inHeader() receipt {
-	h := o.answer.header
-	r := receipt{ID: h.Get("X-BUS-EVENT-ID"), CreatedAt: h.Get("X-BUS-EVENT-CREATED-AT")}
-	fmt.Sscan(h.Get("X-BUS-EVENT-INDEX"), &r.Index)
-	return r
-}
-
-func (w *world) judgeOne(o *op) {
-	p, head := o.events[0], o.inHeader()
-	body := head
-	if o.answer.status == http.StatusAccepted {
-		if body = (receipt{}); json.Unmarshal([]byte(o.answer.body), &body) != nil || body.ID != head.ID || body.Index != head.Index || body.CreatedAt != head.CreatedAt {
-			w.failf("n%d: body %s and headers %+v differ", p.n, o.answer.body, head)
-		}
-	} else if json.Unmarshal([]byte(o.answer.body), &body); o.kind == "confirm" && body.Confirmed >= o.confirm {
-		w.failf("n%d: got 504 with %d of %d confirmations", p.n, body.Confirmed, o.confirm)
-	}
-	if o.kind == "confirm" && (body.Confirmed > len(p.ackers) || o.answer.status == 202 && body.Confirmed < o.confirm) {
-		w.failf("n%d: got %d %s, %d of %d consumers had acknowledged", p.n, o.answer.status, o.answer.body, len(p.ackers), o.confirm)
-	}
-	w.receive(o, []receipt{body})
-}
-
-// judgeLines: lines with receipts are stored, in order, whatever ends the rest.
-func (w *world) judgeLines(o *op) {
-	var all []receipt
-	for line := range strings.Lines(o.answer.body) {
-		var r receipt
-		if !strings.HasSuffix(line, "\n") || json.Unmarshal([]byte(line), &r) != nil || r.ID == "" {
-			break
-		}
-		all = append(all, r)
-	}
-	if o.answer.status == 202 && len(all) < len(o.events) && o.answer.err == nil && !strings.Contains(o.answer.body, `"status"`) {
-		w.failf("lines of n%d: %d receipts for %d events: %s", o.events[0].n, len(all), len(o.events), o.answer.body)
-	}
-	w.receive(o, all)
-}
-
-// receive takes the receipts of the first events of an operation.
-func (w *world) receive(o *op, all []receipt) {
-	for i, r := range all {
-		p := o.events[i]
-		ns := w.spaces[p.ns]
-		if o.known && !r.Duplicate {
-			w.failf("n%d was there, and is not answered to be a duplicate: %+v", p.n, r)
-		}
-		if r.Duplicate && p.sent < 2 {
-			w.failf("n%d was sent once, and is answered to be a duplicate: %+v", p.n, r)
-		}
-		if ns.failed > 0 && o.step > ns.failed && !r.Duplicate {
-			w.failf("n%d was sent after the disk of %s had failed, and is answered %+v", p.n, ns.name, r)
-		}
-		w.answer(p, r)
-	}
 }

@@ -1,13 +1,10 @@
 package sim
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing/synctest"
 	"time"
-
-	"example.com/bus/immuta/faultfs"
 )
 
 // step is one thing that happens. What it draws comes from its own seed, so
@@ -22,14 +19,14 @@ var kinds = weighted(map[string]int{
 	"publish": 14, "burst": 6, "again": 5, "expired": 1,
 	"reader": 4, "permit": 5, "drop": 4, "connect": 5, "pull": 4,
 	"consumer": 3, "ack": 10, "up_to": 2, "nak": 4, "term": 1, "wip": 1, "leave": 2, "join": 3,
-	"flood": 1, "confirm": 2, "reply": 2, "sleep": 8, "long": 1,
+	"flood": 1, "trickle": 3, "ask": 2, "confirm": 2, "reply": 2, "sleep": 8, "long": 1,
 	"kill": 3, "power": 4, "shutdown": 1, "eio": 2, "full": 1, "clock": 1, "rot": 1, "lookup": 2, "beyond": 1,
 })
 
 func weighted(weights map[string]int) (all []string) {
 	for _, kind := range []string{
 		"publish", "burst", "again", "expired", "reader", "permit", "drop", "connect", "pull", "consumer",
-		"ack", "up_to", "nak", "term", "wip", "leave", "join", "flood", "confirm", "reply", "sleep", "long",
+		"ack", "up_to", "nak", "term", "wip", "leave", "join", "flood", "trickle", "ask", "confirm", "reply", "sleep", "long",
 		"kill", "power", "shutdown", "eio", "full", "clock", "rot", "lookup", "beyond",
 	} {
 		for range weights[kind] {
@@ -103,7 +100,7 @@ func (w *world) noteFailed() {
 
 func (w *world) take(kind string, rng *rand.Rand) {
 	switch kind {
-	case "publish", "burst", "again", "expired", "flood", "confirm", "reply":
+	case "publish", "burst", "again", "expired", "flood", "trickle", "ask", "confirm", "reply":
 		w.takePublish(kind, rng)
 	case "reader", "permit", "drop", "connect", "pull":
 		w.takeReader(kind, rng)
@@ -243,85 +240,6 @@ func (w *world) crash(rng *rand.Rand, power bool) {
 	for _, c := range w.consumers {
 		if rng.IntN(2) == 0 && w.failure == "" {
 			w.join(c)
-		}
-	}
-}
-
-// last lets everybody finish, and looks whether all have all.
-func (w *world) last(rng *rand.Rand) {
-	w.tracef("-- the end")
-	w.faults.clear()
-	if !w.up || w.anyFailed() || w.cut() {
-		w.die()
-		w.lose(rng, false)
-		w.boots(rng, false)
-	}
-	time.Sleep(40 * time.Second)
-	w.rest()
-	w.audit()
-	w.finishReaders(rng)
-	w.finishConsumers(rng)
-	if w.failure != "" {
-		return
-	}
-	w.shutdown()
-	if w.pending != 0 {
-		w.failf("%d requests never ended", w.pending)
-	}
-	w.fs = w.fs.After(faultfs.None, nil)
-	if w.failure == "" && !w.boot() {
-		w.failf("after a clean end the server does not start")
-	}
-	if w.failure == "" {
-		w.reread(false)
-	}
-}
-
-func (w *world) finishReaders(rng *rand.Rand) {
-	for _, r := range w.readers {
-		r.slow = false
-		for range 20 {
-			if r.conn != nil {
-				r.conn.hurry()
-				w.rest()
-			}
-			w.audit()
-			if r.conn != nil || w.failure != "" || r.inArrays {
-				break
-			}
-			w.connect(r, "")
-		}
-		for range 2000 {
-			before := fmt.Sprint(r.pos, r.resume)
-			if r.inArrays && w.failure == "" {
-				w.pull(r, rng, "")
-				w.checkOrder(r)
-			}
-			if before == fmt.Sprint(r.pos, r.resume) {
-				break
-			}
-		}
-		if w.failure == "" {
-			w.checkComplete(r)
-		}
-	}
-}
-
-func (w *world) finishConsumers(rng *rand.Rand) {
-	for _, c := range w.consumers {
-		for range 5000 {
-			w.join(c)
-			w.audit()
-			if w.failure != "" || c.conn != nil && len(c.out) == 0 {
-				break
-			}
-			w.settle(c, rng, "all")
-			w.rest()
-		}
-		for i, e := range w.spaces[c.ns].log {
-			if wants(c.patterns, e.Subject) && !c.done[uint64(i+1)] {
-				w.failf("%s never got %d to settle", c.name, i+1)
-			}
 		}
 	}
 }

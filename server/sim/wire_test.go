@@ -21,8 +21,35 @@ type answer struct {
 	err    error
 }
 
-func newRequest(ctx context.Context, method, query, body string, headers []string) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, method, base+query, strings.NewReader(body))
+// trickle is a body that comes a line at a time, with a pause before each.
+type trickle struct {
+	text  string
+	pause time.Duration
+}
+
+func (t *trickle) Read(b []byte) (int, error) {
+	if t.text == "" {
+		return 0, io.EOF
+	}
+	time.Sleep(t.pause)
+	n := copy(b, t.text)
+	if end := strings.IndexByte(t.text[:n], '\n'); t.pause > 0 && end >= 0 {
+		n = end + 1
+	}
+	t.text = t.text[n:]
+	return n, nil
+}
+
+// body is the reader of a text; one that is there at once says its length.
+func (t *trickle) body() io.Reader {
+	if t.pause == 0 {
+		return strings.NewReader(t.text)
+	}
+	return t
+}
+
+func newRequest(ctx context.Context, method, query string, body io.Reader, headers []string) (*http.Request, error) {
+	r, err := http.NewRequestWithContext(ctx, method, base+query, body)
 	if err != nil {
 		return nil, err
 	}
@@ -33,10 +60,10 @@ func newRequest(ctx context.Context, method, query, body string, headers []strin
 	return r, nil
 }
 
-func request(client *http.Client, method, query, body string, headers ...string) answer {
+func request(client *http.Client, method, query string, body *trickle, headers ...string) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	r, err := newRequest(ctx, method, query, body, headers)
+	r, err := newRequest(ctx, method, query, body.body(), headers)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -99,7 +126,7 @@ func (c *conn) permit(n int) {
 
 func (c *conn) run(ctx context.Context, client *http.Client, query string, headers []string, lines bool) {
 	defer c.end()
-	r, err := newRequest(ctx, "GET", query, "", headers)
+	r, err := newRequest(ctx, "GET", query, nil, headers)
 	if err != nil {
 		return
 	}

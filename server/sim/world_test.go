@@ -225,18 +225,26 @@ func (w *world) anyFailed() bool {
 
 // do sends a request and reads the answer; 0 when there was none.
 func (w *world) do(method, query, body string, headers ...string) answer {
-	return request(w.client, method, query, body, headers...)
+	return request(w.client, method, query, &trickle{text: body}, headers...)
 }
 
-// boots starts the server, over a power cut in the middle of starting when
-// again is drawn, until it stands. A disk without faults must always do.
+// boots starts the server, over some starts that meet a power cut or a fault,
+// until it stands. A disk without faults must always do.
 func (w *world) boots(rng *rand.Rand, power bool) {
 	for range rng.IntN(3) {
-		w.fs.CutAfter(w.fs.Calls() + 1 + rng.IntN(12))
+		switch rng.IntN(4) {
+		case 0:
+			w.faults.set(true, "", 0)
+		case 1:
+			w.faults.set(false, []string{"write", "sync", "truncate", "syncdir", "rename"}[rng.IntN(5)], rng.IntN(4))
+		default:
+			w.fs.CutAfter(w.fs.Calls() + 1 + rng.IntN(12))
+		}
 		if w.boot() {
 			w.rest()
 			w.die()
 		}
+		w.faults.clear()
 		w.lose(rng, power)
 	}
 	w.faults.clear()
