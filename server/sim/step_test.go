@@ -215,7 +215,7 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 			w.faults.clear()
 		}
 	case "clock":
-		w.ahead += []time.Duration{-time.Hour, time.Hour, -24 * time.Hour, 10 * 365 * 24 * time.Hour}[rng.IntN(4)]
+		w.ahead.Add(int64([]time.Duration{-time.Hour, time.Hour, -24 * time.Hour, 10 * 365 * 24 * time.Hour}[rng.IntN(4)]))
 		w.jumped = true
 	case "rot":
 		w.rot(rng)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
@@ -41,9 +42,9 @@ type world struct {
 	sabotage  func(immuta.FS) immuta.FS // of a test that wants to see a life fail; nil: none
 	fs        *faultfs.FS
 	ring      *crypto.Keyring
-	ahead     time.Duration // of the disk engine's clock
-	jumped    bool          // the clock was set
-	filled    bool          // the disk was full once
+	ahead     atomic.Int64 // nanoseconds, of the disk engine's clock
+	jumped    bool         // the clock was set
+	filled    bool         // the disk was full once
 	up        bool
 	step      int
 	cutAt     int       // the call of the file system behind which the power goes; 0: none
@@ -99,7 +100,7 @@ func (w *world) tracef(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf("%3d ", w.step)+fmt.Sprintf(format, args...))
 }
 
-func (w *world) now() time.Time { return time.Now().Add(w.ahead) }
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
 
 // open opens the engine on what the disk holds, as a process that starts does.
 func (w *world) open(files *faultfs.FS) (*disk.Engine, error) {
