@@ -23,7 +23,7 @@ var (
 )
 
 // usualLives take about 20 seconds with the race detector.
-const usualLives = 150
+const usualLives = 60
 
 // run lives a life in a bubble of its own, on one processor: the scheduler is
 // then the only chance that the seed does not decide, and it has little to choose.
