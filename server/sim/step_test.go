@@ -136,6 +136,25 @@ func (w *world) takePublish(kind string, rng *rand.Rand) {
 		w.expired(rng)
 	default:
 		w.publish(rng, kind)
+		if rng.IntN(3) > 0 {
+			w.serve(rng)
+		}
+	}
+}
+
+// serve lets the consumers work until those who wait for them have an answer,
+// or nearly.
+func (w *world) serve(rng *rand.Rand) {
+	for range 6 {
+		w.tick(rng)
+		w.look()
+		for _, c := range w.consumers {
+			if w.failure != "" {
+				return
+			}
+			w.join(c)
+			w.settle(c, rng, "work")
+		}
 	}
 }
 

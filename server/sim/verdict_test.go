@@ -8,6 +8,16 @@ import (
 	"time"
 )
 
+// work is the first that somebody waits for, or all.
+func (c *consumer) work(flying []uint64) (index uint64, verdict string) {
+	for _, i := range flying {
+		if c.out[i].e.ResponseSubject != "" {
+			return i, "ack"
+		}
+	}
+	return flying[len(flying)-1], "up_to"
+}
+
 // flying are the indexes that are out, sorted.
 func (c *consumer) flying() []uint64 {
 	var all []uint64
@@ -27,6 +37,9 @@ func (w *world) settle(c *consumer, rng *rand.Rand, verdict string) {
 	index := flying[rng.IntN(len(flying))]
 	if verdict == "all" {
 		index, verdict = flying[len(flying)-1], "up_to"
+	}
+	if verdict == "work" {
+		index, verdict = c.work(flying)
 	}
 	fl := c.out[index]
 	q := url.Values{"consumer_id": {c.id}, "event_id": {fl.e.ID}, "verdict": {verdict}}
