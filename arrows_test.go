@@ -26,8 +26,10 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/disk":     {ours: []string{"", "immuta"}},
 	// What any engine must do, as a suite that its tests call.
 	"server/enginetest": {ours: []string{"", "server"}},
-	"server":            {ours: []string{"", "server/delivery"}, others: []string{"github.com/prometheus/"}},
-	"client":            {ours: []string{""}},
+	// Lives of the whole server, in tests alone.
+	"server/sim": {},
+	"server":     {ours: []string{"", "server/delivery"}, others: []string{"github.com/prometheus/"}},
+	"client":     {ours: []string{""}},
 	"cmd/bus": {
 		ours: []string{"", "client", "crypto", "server", "server/disk"},
 		others: []string{"github.com/caarlos0/env/", "github.com/lmittmann/tint", "github.com/urfave/cli/",
