@@ -47,7 +47,7 @@ func (h *harness) cuts(ctx context.Context, check, binary string, n int, on []fi
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	h.say(check, "%d cuts, %d events answered, %d seen, %d of %d in the logs unanswered, %d gone that were answered as not yet durable, %d answers after the cut: %s; did not open 0; %s",
+	h.say(check, "%d cuts, %d events answered, %d seen, %d of %d in the logs unanswered, %d gone that were answered as not yet durable, %d answers after the cut: %s; %s",
 		done, answers, seen, sum.unanswered, sum.events, sum.forgiven, late, &sum, time.Since(begun).Round(time.Second))
 	if sum.faults() > 0 {
 		return fmt.Errorf("%w:\n%s", errFault, sum.told())
@@ -56,7 +56,7 @@ func (h *harness) cuts(ctx context.Context, check, binary string, n int, on []fi
 }
 
 // powerLife is one disk with its cuts, and leaves nothing mounted.
-func (h *harness) powerLife(ctx context.Context, check, binary string, number int, fs fileSystem, cuts int) (*life, int, error) {
+func (h *harness) powerLife(ctx context.Context, check, binary string, number int, fs fileSystem, cuts int, flags ...string) (*life, int, error) {
 	l, err := h.newLife(check, binary, h.seed, number)
 	if err != nil {
 		return nil, 0, err
@@ -68,6 +68,7 @@ func (h *harness) powerLife(ctx context.Context, check, binary string, number in
 	l.release = v.discard                                 // after what is on the disk was kept
 	l.server.dir = filepath.Join(v.mount, "deep", "data") // directories that it has to make itself
 	l.server.flags = l.drawFlags(number, []string{"always", "always", "interval=100ms"})
+	l.server.flags = append(l.server.flags, flags...)
 	p := &powered{life: l, volume: v}
 	done, err := p.live(ctx, cuts)
 	if err != nil {
@@ -99,77 +100,96 @@ func (p *powered) live(ctx context.Context, cuts int) (int, error) {
 
 // once loads the server, cuts the power, and looks at what is there.
 func (p *powered) once(ctx context.Context) error {
-	names, err := logNames(p.server.dir)
+	names, err := namesIn(p.server.dir)
 	if err != nil {
 		return err
 	}
-	crowd, readers := p.load(ctx)
-	// One cut in four comes as soon as the server listens: what it has made then
-	// has to be there, before anything was published.
-	if p.rand.IntN(4) > 0 {
-		pause(ctx, time.Duration(p.rand.Int64N(int64(400*time.Millisecond))))
+	// Half of the disks lose their power as soon as the first server listens:
+	// what it has made then has to be there, before anything was published.
+	end := func() {}
+	if young := p.ran == 0 && p.rand.IntN(2) == 0; !young {
+		end = p.load(ctx)
+		err = p.wait(ctx)
 	}
-	if p.rand.IntN(3) == 0 {
-		if err := errors.Join(p.server.kill(), p.server.start(ctx)); err != nil {
-			return errors.Join(err, crowd.end(), readers())
-		}
-		// What a killed server has written and not synced is in memory. The next
-		// one finds it there, and must not show it before it is on the disk.
-		pause(ctx, time.Duration(p.rand.Int64N(int64(60*time.Millisecond))))
-	}
+	p.ran++
 	p.journal.goDark(true)
-	err = p.volume.cut()
-	pause(ctx, time.Duration(p.rand.Int64N(int64(20*time.Millisecond)))) // it must not answer any more
-	err = errors.Join(err, p.server.kill(), crowd.end(), readers())
+	err = errors.Join(err, p.volume.cut())
+	pause(ctx, time.Duration(p.rand.Int64N(int64(20*time.Millisecond)))) // the server is to find out
+	err = errors.Join(err, p.server.kill())
+	end()
+	p.journal.goDark(false)
 	if err = errors.Join(err, p.volume.off()); err != nil {
 		return err
 	}
 	if err := p.volume.on(); err != nil {
 		return fmt.Errorf("after the cut: %w", err)
 	}
-	p.journal.goDark(false)
 	return p.after(ctx, names)
 }
 
-// load begins to publish and to read.
-func (p *powered) load(ctx context.Context) (*crowd, func() error) {
-	p.ran++
+// load begins to publish and to read, and returns what ends both.
+func (p *powered) load(ctx context.Context) func() {
 	watching, stop := context.WithCancel(ctx)
 	var readers sync.WaitGroup
 	readers.Go(func() { watchLines(watching, p.http, p.server.url(), p.journal) })
 	readers.Go(func() { watchTails(watching, p.http, p.server.url(), p.journal) })
 	readers.Go(func() { watchClient(watching, p.server.url(), namespaces[0], p.journal) })
 	crowd := newCrowd(ctx, fmt.Sprintf("c%d", p.ran), p.server.url(), p.journal, p.rand)
-	return crowd, func() error { stop(); readers.Wait(); return nil }
+	return func() {
+		crowd.end()
+		stop()
+		readers.Wait()
+	}
 }
 
-// after looks at the disk as it is with the power back.
+// wait lets a random time pass, and in one case of three kills the server and
+// starts it again. What a killed server has written and not synced is in memory:
+// the next one finds it there, and must not show it before it is on the disk.
+func (p *powered) wait(ctx context.Context) error {
+	pause(ctx, time.Duration(p.rand.Int64N(int64(400*time.Millisecond))))
+	if p.rand.IntN(3) > 0 {
+		return nil
+	}
+	err := errors.Join(p.server.kill(), p.server.start(ctx))
+	pause(ctx, time.Duration(p.rand.Int64N(int64(60*time.Millisecond))))
+	return err
+}
+
+// after looks at the disk as it is with the power back. When no server starts on
+// it, what can be read by other means is judged, to say how much is lost.
 func (p *powered) after(ctx context.Context, names []string) error {
-	var gone verdict
+	var v verdict
 	for _, name := range names {
-		if _, err := os.Stat(filepath.Join(p.server.dir, name)); err != nil {
-			gone.wrong(&gone.names, "%s was there when the server listened: %v", name, err)
+		if _, err := os.Lstat(filepath.Join(p.server.dir, name)); err != nil {
+			v.wrong(&v.names, "%s was there when the server listened: %v", name, err)
 		}
 	}
-	p.sum.add(&gone)
-	if err := p.server.start(ctx); err != nil {
-		return err
+	err := p.server.start(ctx)
+	if err == nil {
+		_, err = p.look(ctx, p.interval())
+	} else if errors.Is(err, errFault) {
+		v.wrong(&v.closed, "%v", err)
+		v.add(p.journal.judge(p.server.dump(ctx), p.journal.now(), p.interval()))
+		err = nil
 	}
-	_, err := p.look(ctx, p.interval())
+	p.sum.add(&v)
 	return err
 }
 
 // interval says whether answers come before the disk has them, as they say.
 func (p *powered) interval() bool { return p.server.flags[1] != "always" }
 
-// logNames are the files that hold events.
-func logNames(dir string) ([]string, error) {
-	all, err := filepath.Glob(filepath.Join(dir, "*.log"))
+// namesIn are the logs and their indexes. A name that a server has made and works
+// with is durable before it listens.
+func namesIn(dir string) ([]string, error) {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err == nil && len(logs) != len(namespaces) {
+		err = fmt.Errorf("%w: got the logs %v when the server listened, want one for each of %v", errFault, logs, namespaces)
+	}
+	indexes, _ := filepath.Glob(filepath.Join(dir, "*.idx")) // the pattern is good
+	all := append(logs, indexes...)
 	for i, path := range all {
 		all[i] = filepath.Base(path)
-	}
-	if err == nil && len(all) != len(namespaces) {
-		err = fmt.Errorf("%w: got the logs %v when the server listened, want one for each of %v", errFault, all, namespaces)
 	}
 	return all, err
 }

@@ -24,13 +24,14 @@ type verdict struct {
 	changed int // not what was sent, or sent by nobody
 	split   int // a batch in parts, a stream with a hole
 	unseen  int // seen by a reader, or counted to one, and gone
-	names   int // logs whose name is gone
+	names   int // of logs and indexes, gone
+	closed  int // times that the server did not open
 
 	examples []string
 }
 
 func (v *verdict) faults() int {
-	return v.lost + v.twice + v.moved + v.gaps + v.order + v.changed + v.split + v.unseen + v.names
+	return v.lost + v.twice + v.moved + v.gaps + v.order + v.changed + v.split + v.unseen + v.names + v.closed
 }
 
 // add sums up over many looks; events and unanswered are those of all.
@@ -47,12 +48,13 @@ func (v *verdict) add(o *verdict) {
 	v.split += o.split
 	v.unseen += o.unseen
 	v.names += o.names
+	v.closed += o.closed
 	v.examples = append(v.examples, o.examples...)
 }
 
 func (v *verdict) String() string {
-	return fmt.Sprintf("lost %d, twice %d, moved %d, gaps %d, order breaks %d, changed %d, split %d, seen and gone %d, names gone %d",
-		v.lost, v.twice, v.moved, v.gaps, v.order, v.changed, v.split, v.unseen, v.names)
+	return fmt.Sprintf("lost %d, twice %d, moved %d, gaps %d, order breaks %d, changed %d, split %d, seen and gone %d, names gone %d, did not open %d",
+		v.lost, v.twice, v.moved, v.gaps, v.order, v.changed, v.split, v.unseen, v.names, v.closed)
 }
 
 func (v *verdict) wrong(count *int, format string, args ...any) {

@@ -42,9 +42,6 @@ func main() {
 	if code, apart := liveApart(); apart {
 		os.Exit(code)
 	}
-	if err := ownMounts(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
 	log.SetOutput(io.Discard) // net/http speaks there of connections that were killed
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
@@ -88,7 +85,7 @@ func run(ctx context.Context, s *settings, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	h := &harness{out: out, work: work, evidence: s.evidence, seed: s.seed, life: s.life}
+	h := &harness{out: out, work: work, evidence: s.evidence, seed: s.seed, life: s.life, mounts: ownMounts()}
 	for begun := time.Now(); ; h.seed++ {
 		fmt.Fprintf(out, "seed %d\n", h.seed)
 		if err := h.round(ctx, s); err != nil {

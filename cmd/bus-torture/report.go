@@ -27,6 +27,8 @@ type harness struct {
 	seed     uint64
 	life     int // only this one; -1: all
 	kept     int
+	expected bool  // faults are what is looked for, and not to be kept
+	mounts   error // why nothing can be mounted
 }
 
 // say prints the one line of a check.

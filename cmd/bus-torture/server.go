@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -156,17 +157,37 @@ func (s *server) complaints(errorsToo bool) []string {
 
 // verify has the product read every byte of the logs.
 func (s *server) verify(ctx context.Context) error {
-	args := []string{"verify", "--path", s.dir}
-	if sealed(s.flags) {
-		args = append(args, "--secret-key", secret)
-	}
-	out, err := exec.CommandContext(ctx, s.binary, args...).CombinedOutput()
+	out, err := s.command(ctx, "verify").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: bus verify: %w\n%s", errFault, err, indent(string(out)))
 	}
 	return nil
 }
 
-func sealed(flags []string) bool {
-	return strings.Contains(strings.Join(flags, " "), "--secret-key")
+// dump reads what is in the directory without a server. Of a log that cannot be
+// read there is nothing.
+func (s *server) dump(ctx context.Context) map[string][]event {
+	all := make(map[string][]event)
+	for _, namespace := range namespaces {
+		out, err := s.command(ctx, "dump", "--namespaces", namespace).Output()
+		if err != nil {
+			continue
+		}
+		for line := range bytes.Lines(out) {
+			var e event
+			if json.Unmarshal(line, &e) == nil && e.Index > 0 { // not the first and last line
+				all[namespace] = append(all[namespace], e)
+			}
+		}
+	}
+	return all
+}
+
+// command is another command of the binary on the same directory.
+func (s *server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	args = append([]string{name, "--path", s.dir}, args...)
+	if strings.Contains(strings.Join(s.flags, " "), "--secret-key") {
+		args = append(args, "--secret-key", secret)
+	}
+	return exec.CommandContext(ctx, s.binary, args...)
 }
