@@ -85,7 +85,7 @@ func run(ctx context.Context, s *settings, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	h := &harness{out: out, work: work, evidence: s.evidence, seed: s.seed, life: s.life, mounts: ownMounts()}
+	h := &harness{out: out, work: work, evidence: s.evidence, seed: s.seed, tags: s.tags, life: s.life, mounts: ownMounts()}
 	for begun := time.Now(); ; h.seed++ {
 		fmt.Fprintf(out, "seed %d\n", h.seed)
 		if err := h.round(ctx, s); err != nil {

@@ -40,7 +40,6 @@ type publisher struct {
 
 // crowd is the load of one life of a server.
 type crowd struct {
-	all     []*publisher
 	running sync.WaitGroup
 	stop    context.CancelFunc
 	http    *http.Client

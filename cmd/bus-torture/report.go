@@ -25,7 +25,8 @@ type harness struct {
 	work     string // removed at the end
 	evidence string // kept
 	seed     uint64
-	life     int // only this one; -1: all
+	tags     string // of the bus
+	life     int    // only this one; -1: all
 	kept     int
 	expected bool  // faults are what is looked for, and not to be kept
 	mounts   error // why nothing can be mounted
@@ -40,7 +41,11 @@ func (h *harness) say(check, format string, args ...any) {
 // configurations, sizes and delays again; what the kernel's scheduler does in
 // between is not in anyone's hand, so a fault may take several attempts.
 func (h *harness) repeat(check string, seed uint64, life int) {
-	fmt.Fprintf(h.out, "  to repeat: go run . --checks %s --seed %d --life %d (again and again: the timing is not in the seed)\n", check, seed, life)
+	tags := ""
+	if h.tags != "" {
+		tags = " --tags " + h.tags
+	}
+	fmt.Fprintf(h.out, "  to repeat: go run . --checks %s --seed %d --life %d%s (again and again: the timing is not in the seed)\n", check, seed, life, tags)
 }
 
 // keep copies what a fault has left: the logs, what the server said and what
