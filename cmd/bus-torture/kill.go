@@ -53,7 +53,7 @@ func draw(check string, seed uint64, number int) *rand.Rand {
 func (l *life) end(err error) error {
 	err = errors.Join(err, l.server.kill())
 	l.http.CloseIdleConnections()
-	if (err != nil || l.sum.faults() > 0) && !l.h.expected {
+	if (err != nil || l.sum.faults() > 0) && !l.h.expected && !l.h.stopped() {
 		path := filepath.Join(l.dir, "journal.ndjson")
 		err = errors.Join(err, l.journal.save(path))
 		l.h.keep(l.check, l.server.log, path, l.server.dir)

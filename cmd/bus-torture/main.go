@@ -85,7 +85,8 @@ func run(ctx context.Context, s *settings, out io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	h := &harness{out: out, work: work, evidence: s.evidence, seed: s.seed, tags: s.tags, life: s.life, mounts: ownMounts()}
+	h := &harness{out: out, work: work, evidence: s.evidence, seed: s.seed, tags: s.tags, life: s.life, mounts: ownMounts(),
+		stopped: func() bool { return ctx.Err() != nil }}
 	for begun := time.Now(); ; h.seed++ {
 		fmt.Fprintf(out, "seed %d\n", h.seed)
 		if err := h.round(ctx, s); err != nil {

@@ -28,8 +28,9 @@ type harness struct {
 	tags     string // of the bus
 	life     int    // only this one; -1: all
 	kept     int
-	expected bool  // faults are what is looked for, and not to be kept
-	mounts   error // why nothing can be mounted
+	expected bool        // faults are what is looked for, and not to be kept
+	mounts   error       // why nothing can be mounted
+	stopped  func() bool // by a signal: what is broken off is no fault
 }
 
 // say prints the one line of a check.
