@@ -17,7 +17,8 @@ const cutsALife = 5
 type powered struct {
 	*life
 	volume *volume
-	ran    int // how often a server was started, for names of events
+	ran    int // how often there was load, for names of events
+	cuts   int
 }
 
 // cuts runs D2 on the given file systems: cut the power under load, mount again,
@@ -70,32 +71,29 @@ func (h *harness) powerLife(ctx context.Context, check, binary string, number in
 	l.server.flags = l.drawFlags(number, []string{"always", "always", "interval=100ms"})
 	l.server.flags = append(l.server.flags, flags...)
 	p := &powered{life: l, volume: v}
-	done, err := p.live(ctx, cuts)
+	err = p.live(ctx, cuts)
 	if err != nil {
 		err = fmt.Errorf("%s, %v: %w", fs.name, l.server.flags, err)
 	}
-	return l, done, l.end(err)
+	return l, p.cuts, l.end(err)
 }
 
-func (p *powered) live(ctx context.Context, cuts int) (int, error) {
+func (p *powered) live(ctx context.Context, cuts int) error {
 	if err := p.server.start(ctx); err != nil {
-		return 0, err
+		return err
 	}
-	for done := range cuts {
-		if err := p.once(ctx); err != nil {
-			return done, err
-		}
-		if p.sum.faults() > 0 {
-			return done + 1, nil
+	for p.cuts < cuts {
+		if err := p.once(ctx); err != nil || p.sum.faults() > 0 {
+			return err
 		}
 	}
 	if err := p.server.verify(ctx); err != nil { // beside the server, which it allows
-		return cuts, err
+		return err
 	}
 	if all := p.server.complaints(false); len(all) > 0 {
-		return cuts, fmt.Errorf("%w: the server said what it should not: %s", errFault, all[0])
+		return fmt.Errorf("%w: the server said what it should not: %s", errFault, all[0])
 	}
-	return cuts, nil
+	return nil
 }
 
 // once loads the server, cuts the power, and looks at what is there.
@@ -112,8 +110,21 @@ func (p *powered) once(ctx context.Context) error {
 		err = p.wait(ctx)
 	}
 	p.ran++
+	err = errors.Join(err, p.cut(ctx, end))
+	if err == nil && p.rand.IntN(4) == 0 { // and once more while it opens
+		err = errors.Join(p.falseStart(ctx), p.cut(ctx, func() {}))
+	}
+	if err != nil {
+		return err
+	}
+	return p.after(ctx, names)
+}
+
+// cut takes the power away, ends the server and its clients, and brings the disk
+// back with what is on it.
+func (p *powered) cut(ctx context.Context, end func()) error {
 	p.journal.goDark(true)
-	err = errors.Join(err, p.volume.cut())
+	err := p.volume.cut()
 	pause(ctx, time.Duration(p.rand.Int64N(int64(20*time.Millisecond)))) // the server is to find out
 	err = errors.Join(err, p.server.kill())
 	end()
@@ -121,10 +132,8 @@ func (p *powered) once(ctx context.Context) error {
 	if err = errors.Join(err, p.volume.off()); err != nil {
 		return err
 	}
-	if err := p.volume.on(); err != nil {
-		return fmt.Errorf("after the cut: %w", err)
-	}
-	return p.after(ctx, names)
+	p.cuts++
+	return p.volume.on()
 }
 
 // load begins to publish and to read, and returns what ends both.
@@ -166,7 +175,7 @@ func (p *powered) after(ctx context.Context, names []string) error {
 	}
 	err := p.server.start(ctx)
 	if err == nil {
-		_, err = p.look(ctx, p.interval())
+		_, err = p.look(ctx, p.journal.now(), p.interval())
 	} else if errors.Is(err, errFault) {
 		v.wrong(&v.closed, "%v", err)
 		v.add(p.journal.judge(p.server.dump(ctx), p.journal.now(), p.interval()))
@@ -175,9 +184,6 @@ func (p *powered) after(ctx context.Context, names []string) error {
 	p.sum.add(&v)
 	return err
 }
-
-// interval says whether answers come before the disk has them, as they say.
-func (p *powered) interval() bool { return p.server.flags[1] != "always" }
 
 // namesIn are the logs and their indexes. A name that a server has made and works
 // with is durable before it listens.

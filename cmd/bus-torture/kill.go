@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -65,9 +66,9 @@ func (l *life) end(err error) error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// look reads everything back and judges it. Publishers may go on meanwhile.
-func (l *life) look(ctx context.Context, forgive bool) (*verdict, error) {
-	since := l.journal.now()
+// look reads everything back and judges it. Publishers may go on meanwhile: what
+// was answered up to since has to be there.
+func (l *life) look(ctx context.Context, since int64, forgive bool) (*verdict, error) {
 	read := make(map[string][]event)
 	for _, namespace := range namespaces {
 		all, err := readAll(ctx, l.http, l.server.url(), namespace)
@@ -146,13 +147,22 @@ func (l *life) killed(ctx context.Context, kills int) (int, error) {
 	}
 	for k := range kills {
 		pause(ctx, 50*time.Millisecond+time.Duration(l.rand.Int64N(int64(1950*time.Millisecond))))
+		since := l.journal.now()
 		if err := errors.Join(ctx.Err(), l.server.kill()); err != nil {
 			return k, err
+		}
+		if l.rand.IntN(4) == 0 { // and once more while it opens
+			if err := errors.Join(l.falseStart(ctx), l.server.kill()); err != nil {
+				return k, err
+			}
 		}
 		if err := l.server.start(ctx); err != nil {
 			return k + 1, err // one that does not open is a fault
 		}
-		if v, err := l.look(ctx, false); err != nil || v.faults() > 0 {
+		if !l.interval() {
+			since = l.journal.now() // of an interval readers see nothing before it is over
+		}
+		if v, err := l.look(ctx, since, false); err != nil || v.faults() > 0 {
 			return k + 1, err
 		}
 	}
@@ -161,6 +171,19 @@ func (l *life) killed(ctx context.Context, kills int) (int, error) {
 		return kills, err
 	}
 	return kills, l.lastLook(ctx)
+}
+
+// interval says whether answers come before the disk has them, as they say.
+func (l *life) interval() bool { return strings.HasPrefix(l.server.flags[1], "interval") }
+
+// falseStart starts a server that is given no time to listen: what it cuts off,
+// puts aside and makes anew when it opens has to bear being broken off too.
+func (l *life) falseStart(ctx context.Context) error {
+	if err := l.server.launch(); err != nil {
+		return err
+	}
+	pause(ctx, time.Duration(l.rand.Int64N(int64(60*time.Millisecond))))
+	return nil
 }
 
 // caughtUp waits until the readers that have lived through all kills have got
@@ -193,7 +216,7 @@ func (l *life) lastLook(ctx context.Context) error {
 	if err := l.server.start(ctx); err != nil {
 		return err
 	}
-	if _, err := l.look(ctx, false); err != nil {
+	if _, err := l.look(ctx, l.journal.now(), false); err != nil {
 		return err
 	}
 	if all := l.server.complaints(true); len(all) > 0 {

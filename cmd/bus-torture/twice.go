@@ -67,7 +67,7 @@ func (l *life) secondIsRefused(ctx context.Context) error {
 	if len(after) != len(before) {
 		return fmt.Errorf("%w: got %d files after a second server, want %d", errFault, len(after), len(before))
 	}
-	v, err := l.look(ctx, false)
+	v, err := l.look(ctx, l.journal.now(), false)
 	if err == nil && v.faults() > 0 {
 		err = fmt.Errorf("%w: %s", errFault, v.told())
 	}
