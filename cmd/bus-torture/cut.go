@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// cutsALife is how often one disk loses its power before there is a new one.
+const cutsALife = 5
+
+// powered is a life on a disk that loses its power.
+type powered struct {
+	*life
+	volume *volume
+	ran    int // how often there was load, for names of events
+	cuts   int
+}
+
+// cuts runs D2 on the given file systems: cut the power under load, mount again,
+// start, read all back.
+func (h *harness) cuts(ctx context.Context, check, binary string, n int, on []fileSystem) error {
+	begun := time.Now()
+	var sum verdict
+	done, answers, seen, late := 0, 0, 0, 0
+	for number := 0; done < n && ctx.Err() == nil; number++ {
+		if h.life >= 0 {
+			number, n = h.life, 0 // the only one
+		}
+		want := cutsALife
+		if n > 0 {
+			want = min(want, n-done)
+		}
+		l, cut, err := h.powerLife(ctx, check, binary, number, on[number%len(on)], want)
+		done += cut
+		if err != nil {
+			return fmt.Errorf("life %d after %d cuts: %w", number, done, err)
+		}
+		sum.add(&l.sum)
+		late += l.journal.late
+		answers += l.journal.answersSoFar()
+		seen += l.journal.seenIn(namespaces[0]) + l.journal.seenIn(namespaces[1])
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	h.say(check, "%d cuts, %d events answered, %d seen, %d of %d in the logs unanswered, %d gone that were answered as not yet durable, %d answers after the cut: %s; %s",
+		done, answers, seen, sum.unanswered, sum.events, sum.forgiven, late, &sum, time.Since(begun).Round(time.Second))
+	if sum.faults() > 0 {
+		return fmt.Errorf("%w:\n%s", errFault, sum.told())
+	}
+	return nil
+}
+
+// powerLife is one disk with its cuts, and leaves nothing mounted.
+func (h *harness) powerLife(ctx context.Context, check, binary string, number int, fs fileSystem, cuts int, flags ...string) (*life, int, error) {
+	l, err := h.newLife(check, binary, h.seed, number)
+	if err != nil {
+		return nil, 0, err
+	}
+	v, err := newVolume(ctx, l.dir, fs)
+	if err != nil {
+		return nil, 0, errors.Join(err, os.RemoveAll(l.dir))
+	}
+	l.release = v.discard                                 // after what is on the disk was kept
+	l.server.dir = filepath.Join(v.mount, "deep", "data") // directories that it has to make itself
+	l.server.flags = l.drawFlags(number, []string{"always", "always", "interval=100ms"})
+	l.server.flags = append(l.server.flags, flags...)
+	p := &powered{life: l, volume: v}
+	err = p.live(ctx, cuts)
+	if err != nil {
+		err = fmt.Errorf("%s, %v: %w", fs.name, l.server.flags, err)
+	}
+	return l, p.cuts, l.end(err)
+}
+
+func (p *powered) live(ctx context.Context, cuts int) error {
+	if err := p.server.start(ctx); err != nil {
+		return err
+	}
+	for p.cuts < cuts {
+		if err := p.once(ctx); err != nil || p.sum.faults() > 0 {
+			return err
+		}
+	}
+	if err := p.server.verify(ctx); err != nil { // beside the server, which it allows
+		return err
+	}
+	if all := p.server.complaints(false); len(all) > 0 {
+		return fmt.Errorf("%w: the server said what it should not: %s", errFault, all[0])
+	}
+	return nil
+}
+
+// once loads the server, cuts the power, and looks at what is there.
+func (p *powered) once(ctx context.Context) error {
+	names, err := namesIn(p.server.dir)
+	if err != nil {
+		return err
+	}
+	// Half of the disks lose their power as soon as the first server listens:
+	// what it has made then has to be there, before anything was published.
+	end := func() {}
+	if young := p.ran == 0 && p.rand.IntN(2) == 0; !young {
+		end = p.load(ctx)
+		err = p.wait(ctx)
+	}
+	p.ran++
+	err = errors.Join(err, p.cut(ctx, end))
+	if err == nil && p.rand.IntN(4) == 0 { // and once more while it opens
+		err = errors.Join(p.falseStart(ctx), p.cut(ctx, func() {}))
+	}
+	if err != nil {
+		return err
+	}
+	return p.after(ctx, names)
+}
+
+// cut takes the power away, ends the server and its clients, and brings the disk
+// back with what is on it.
+func (p *powered) cut(ctx context.Context, end func()) error {
+	p.journal.goDark(true)
+	err := p.volume.cut()
+	pause(ctx, time.Duration(p.rand.Int64N(int64(20*time.Millisecond)))) // the server is to find out
+	err = errors.Join(err, p.server.kill())
+	end()
+	p.journal.goDark(false)
+	if err = errors.Join(err, p.volume.off()); err != nil {
+		return err
+	}
+	p.cuts++
+	return p.volume.on()
+}
+
+// load begins to publish and to read, and returns what ends both.
+func (p *powered) load(ctx context.Context) func() {
+	watching, stop := context.WithCancel(ctx)
+	var readers sync.WaitGroup
+	readers.Go(func() { watchLines(watching, p.http, p.server.url(), p.journal) })
+	readers.Go(func() { watchTails(watching, p.http, p.server.url(), p.journal) })
+	readers.Go(func() { watchClient(watching, p.server.url(), namespaces[0], p.journal) })
+	crowd := newCrowd(ctx, fmt.Sprintf("c%d", p.ran), p.server.url(), p.journal, p.rand)
+	return func() {
+		crowd.end()
+		stop()
+		readers.Wait()
+	}
+}
+
+// wait lets a random time pass, and in one case of three kills the server and
+// starts it again. What a killed server has written and not synced is in memory:
+// the next one finds it there, and must not show it before it is on the disk.
+func (p *powered) wait(ctx context.Context) error {
+	pause(ctx, time.Duration(p.rand.Int64N(int64(400*time.Millisecond))))
+	if p.rand.IntN(3) > 0 {
+		return nil
+	}
+	err := errors.Join(p.server.kill(), p.server.start(ctx))
+	pause(ctx, time.Duration(p.rand.Int64N(int64(60*time.Millisecond))))
+	return err
+}
+
+// after looks at the disk as it is with the power back. When no server starts on
+// it, what can be read by other means is judged, to say how much is lost.
+func (p *powered) after(ctx context.Context, names []string) error {
+	var v verdict
+	for _, name := range names {
+		if _, err := os.Lstat(filepath.Join(p.server.dir, name)); err != nil {
+			v.wrong(&v.names, "%s was there when the server listened: %v", name, err)
+		}
+	}
+	err := p.server.start(ctx)
+	if err == nil {
+		_, err = p.look(ctx, p.journal.now(), p.interval())
+	} else if errors.Is(err, errFault) {
+		v.wrong(&v.closed, "%v", err)
+		v.add(p.journal.judge(p.server.dump(ctx), p.journal.now(), p.interval()))
+		err = nil
+	}
+	p.sum.add(&v)
+	return err
+}
+
+// namesIn are the logs and their indexes. A name that a server has made and works
+// with is durable before it listens.
+func namesIn(dir string) ([]string, error) {
+	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err == nil && len(logs) != len(namespaces) {
+		err = fmt.Errorf("%w: got the logs %v when the server listened, want one for each of %v", errFault, logs, namespaces)
+	}
+	indexes, _ := filepath.Glob(filepath.Join(dir, "*.idx")) // the pattern is good
+	all := append(logs, indexes...)
+	for i, path := range all {
+		all[i] = filepath.Base(path)
+	}
+	return all, err
+}
