@@ -99,10 +99,9 @@ func LockDir(fsys FS, dir string) (io.Closer, error) {
 	}
 	host, _ := os.Hostname()
 	text := fmt.Sprintf("pid %d on %q since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
-	if err := replace(f, []byte(text)); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("write %s: %w", path, err)
-	}
+	// Who has it is for a message only: on a full disk there is still something
+	// to be read.
+	_ = replace(f, []byte(text))
 	return f, nil
 }
 

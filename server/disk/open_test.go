@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"example.com/bus"
 	"example.com/bus/immuta"
+	"example.com/bus/immuta/faultfs"
 )
 
 // wantRefused checks that Open fails and says these words.
@@ -255,4 +257,35 @@ func TestEventsAreDatedByTheClockAlsoWhenTheLogIsAheadOfIt(t *testing.T) {
 	}
 	mustClose(t, e)
 	wantLogged(t, &j, "from the future")
+}
+
+func TestAServerStartsOnAFullDiskAndReads(t *testing.T) {
+	files := faultfs.New()
+	options := Options{Namespaces: []string{"orders"}, FS: files}
+	e, err := Open("data", options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, e, bus.Event{Subject: "orders.created"})
+	mustClose(t, e)
+	files.Restart()
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	e, err = Open("data", options)
+	if err != nil {
+		t.Fatalf("on a full disk: %v", err)
+	}
+	defer e.Close()
+	if got, damage := readOn(t, e); len(got) != 1 || len(damage) != 0 {
+		t.Errorf("got %d events and damage %v, want the one that is there", len(got), damage)
+	}
+	if err := e.Append(t.Context(), "orders", []bus.Event{{Subject: "orders.created"}}); !errors.Is(err, bus.ErrInsufficientSpace) {
+		t.Errorf("append: got %v, want %s", err, bus.ErrInsufficientSpace.Code)
+	}
+	files.Inject(nil)
+	mustAppend(t, e, bus.Event{Subject: "orders.created"})
 }
