@@ -84,7 +84,7 @@ func (s *Server) publishBody(w http.ResponseWriter, r *http.Request, p *params, 
 	case len(p.values["subject"]) > 0:
 		s.publishRaw(w, r, p, wish, media)
 	case media == "application/x-ndjson":
-		s.publishStream(w, r, p, wish)
+		s.publishStream(w, r, p)
 	case media == "" || media == "application/json" || media == "text/plain" || media == "application/x-www-form-urlencoded":
 		s.publishJSON(w, r, p, wish)
 	default:

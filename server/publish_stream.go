@@ -16,7 +16,7 @@ import (
 // arrived in groups. The answer is a stream too: a receipt a line, in order, as
 // soon as its event is durable. A line that is refused ends both with a
 // problem as the last line; what was answered before it is stored.
-func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params, wish answerWish) {
+func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params) {
 	for name := range p.values {
 		if p.text(name) != "" {
 			s.fail(w, r, bus.ErrInvalidParameter.With("%s does not go with application/x-ndjson", name))
@@ -28,8 +28,10 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 		return
 	}
 	control := http.NewResponseController(w)
-	control.EnableFullDuplex()                                            // HTTP/2 always is, and says so by an error
-	defer s.whenDrained(func() { control.SetReadDeadline(time.Now()) })() // ends the wait for a line
+	// HTTP/2 is full duplex anyway, and says so by an error.
+	control.EnableFullDuplex()
+	// A stop ends the wait for a line.
+	defer s.whenDrained(func() { control.SetReadDeadline(time.Now()) })()
 	held := s.budget.lease()
 	defer held.end()
 	in := &lineStream{server: s, held: held, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
