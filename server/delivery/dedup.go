@@ -173,18 +173,20 @@ func (d *Dedup) try(namespace string, keys []Key, digests []digest) (*Reservatio
 
 // Commit remembers the reserved keys, after their events are stored. There is
 // one receipt for each key that was new, in the order of the batch; keys
-// without a receipt are forgotten as by Abort.
-func (r *Reservation) Commit(receipts ...Receipt) {
+// without a receipt are forgotten as by Abort. early is how many older keys had to
+// be forgotten within their window to make room.
+func (r *Reservation) Commit(receipts ...Receipt) (early int) {
 	d := r.dedup
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !r.end() {
-		return
+		return 0
 	}
-	until := time.Now().Add(d.window).UnixNano()
+	now := time.Now()
 	for i, key := range r.keys[:min(len(r.keys), len(receipts))] {
-		d.remember(r.namespace, key, r.fingerprints[i], receipts[i], until)
+		early += d.remember(r.namespace, key, r.fingerprints[i], receipts[i], now.UnixNano(), now.Add(d.window).UnixNano())
 	}
+	return early
 }
 
 // Abort forgets the reservation: the append failed, and a repeat shall be able
