@@ -1,9 +1,7 @@
 package server
 
 import (
-	"errors"
 	"net/http"
-	"os"
 	"runtime"
 	"time"
 
@@ -100,13 +98,6 @@ func (m *metrics) settled(kind delivery.Kind, n int) {
 
 // overLimit counts a refusal under the limit that it is for.
 func (m *metrics) overLimit(limit string) { m.limited.WithLabelValues(limit).Inc() }
-
-// slowEviction counts a failed write when it failed for want of time.
-func (m *metrics) slowEviction(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		m.slow.Inc()
-	}
-}
 
 // engineCollector asks the engine when somebody looks, so that counting costs
 // the publish path nothing.

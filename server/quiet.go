@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -32,7 +33,11 @@ func (q *quiet) due() (passed int, ok bool) {
 }
 
 func (q *quiet) warn(log *slog.Logger, text string, attrs ...any) {
+	q.say(log, slog.LevelWarn, text, attrs...)
+}
+
+func (q *quiet) say(log *slog.Logger, level slog.Level, text string, attrs ...any) {
 	if passed, ok := q.due(); ok {
-		log.Warn(text, append(attrs, "more_since_last_said", passed)...)
+		log.Log(context.Background(), level, text, append(attrs, "more_since_last_said", passed)...)
 	}
 }

@@ -134,7 +134,10 @@ func New(c Config) (*Server, error) {
 		MaxHeaderBytes:    64 << 10,
 		Protocols:         protocols(),
 		ConnContext:       s.gate.mark,
-		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		// The deadline of a stream ends its handler with a frame, which cannot be
+		// written either to a peer whose window is closed.
+		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
+		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
 	s.loading.Go(s.loadKeys)
 	return s, nil
