@@ -161,14 +161,14 @@ func TestReadersThatDoNotReadCostMemoryThatDoesNotGrowWithWhatTheyMiss(t *testin
 		b.slowReader()
 	}
 	before := heap()
-	for range 80 {
+	for range 40 {
 		b.publish(`{"subject":"orders.1","payload":"` + megabyte + `"}`)
 	}
 	// Shared by all: ready frames 32 MiB, decoded events 4 MiB, the log's own. Of
 	// each: what one write holds on to, and two buffers of 4 KiB.
 	const shared, each = 64 << 20, 256 << 10
 	if grown := heap() - before; grown > shared+slow*each {
-		t.Errorf("%d readers that missed 80 MB each cost %d MiB, want at most %d", slow, grown>>20, (shared+slow*each)>>20)
+		t.Errorf("%d readers that missed 40 MB each cost %d MiB, want at most %d", slow, grown>>20, (shared+slow*each)>>20)
 	}
 }
 
