@@ -150,8 +150,8 @@ func (g *gate) admit(c net.Conn) net.Conn {
 	open := g.open.Add(1)
 	gc := &gateConn{Conn: c, gate: g}
 	if g.most > 0 && open > int64(g.normal) {
-		gc.heldBack.Store(true)
 		gc.until = time.Now().Add(g.wait)
+		gc.heldBack.Store(true)
 	}
 	return gc
 }

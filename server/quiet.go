@@ -37,7 +37,12 @@ func (q *quiet) warn(log *slog.Logger, text string, attrs ...any) {
 }
 
 func (q *quiet) say(log *slog.Logger, level slog.Level, text string, attrs ...any) {
-	if passed, ok := q.due(); ok {
-		log.Log(context.Background(), level, text, append(attrs, "more_since_last_said", passed)...)
+	passed, ok := q.due()
+	if !ok {
+		return
 	}
+	if passed > 0 {
+		attrs = append(attrs, "times_since_last_said", passed)
+	}
+	log.Log(context.Background(), level, text, attrs...)
 }
