@@ -93,6 +93,7 @@ var (
 	ErrKeyConflict       = newError(422, "key_conflict", "the key belongs to another event")
 	ErrTooManyStreams    = newError(429, "too_many_streams", "the address has too many streams open")
 	ErrStorage           = newError(500, "storage_failed", "the log takes no more events")
+	ErrUnreadable        = newError(500, "read_failed", "the log cannot be read now")
 	ErrCorrupt           = newError(500, "corrupt", "the log is damaged")
 	ErrInternal          = newError(500, "internal", "something went wrong inside the server")
 	ErrUnavailable       = newError(503, "unavailable", "the server takes no more requests of this kind now")

@@ -11,10 +11,11 @@ type NamespaceInfo struct {
 	Bytes       int64     `json:"bytes"`
 	FirstAt     time.Time `json:"first_at,omitzero"` // when the oldest was committed
 	LastAt      time.Time `json:"last_at,omitzero"`
+	FreeBytes   int64     `json:"free_bytes,omitempty"` // of the disk it is on; 0: not known
 	Sealed      bool      `json:"sealed"`
 	KeyID       string    `json:"key_id,omitempty"`
 	Incarnation string    `json:"incarnation"`       // what the ids of its events begin with
 	TornTails   uint64    `json:"torn_tails"`        // unanswered tails cut since the server opened it
-	Problem     string    `json:"problem,omitempty"` // why it takes no more events
+	Problem     string    `json:"problem,omitempty"` // why it takes no events now
 	Streams     int       `json:"streams,omitempty"` // connected now
 }

@@ -67,6 +67,9 @@ func retryable(e *bus.Error) *bus.Error {
 // refusal finds the bus.Error to answer with.
 func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 	if e, ok := bus.AsError(err); ok {
+		if errors.Is(e, bus.ErrUnreadable) {
+			s.log.Error(e.Title, "error", e.Detail)
+		}
 		return e
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {

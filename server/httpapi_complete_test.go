@@ -151,7 +151,7 @@ func TestEveryLimitIsDocumentedWithFlagAndMetric(t *testing.T) {
 	for name := range rows {
 		t.Errorf("HTTP_API.md has the limit %s, limits.go has not", name)
 	}
-	for _, flag := range found(t, `flag:"(max-[a-z-]+|dedup-[a-z]+|[a-z]+-timeout)[,"]`, sources(t, "../cmd/bus/config.go")) {
+	for _, flag := range found(t, `flag:"(max-[a-z-]+|min-[a-z]+|dedup-[a-z]+|[a-z]+-timeout)[,"]`, sources(t, "../cmd/bus/config.go")) {
 		if !strings.Contains(table, "`--"+flag+"`") && flag != "shutdown-timeout" { // which is no client's affair
 			t.Errorf("the flag --%s is not in the table of limits in HTTP_API.md", flag)
 		}

@@ -102,9 +102,9 @@ func (m *metrics) overLimit(limit string) { m.limited.WithLabelValues(limit).Inc
 // engineCollector asks the engine when somebody looks, so that counting costs
 // the publish path nothing.
 type engineCollector struct {
-	engine                         Engine
-	hub                            *delivery.Hub
-	bytes, last, streams, impaired *prometheus.Desc
+	engine                               Engine
+	hub                                  *delivery.Hub
+	bytes, free, last, streams, impaired *prometheus.Desc
 }
 
 func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
@@ -113,6 +113,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		engine:   engine,
 		hub:      hub,
 		bytes:    prometheus.NewDesc("bus_log_bytes", "Size of the log.", label, nil),
+		free:     prometheus.NewDesc("bus_disk_free_bytes", "Bytes that are free on the log's disk; 0 when not known.", label, nil),
 		last:     prometheus.NewDesc("bus_log_last_index", "Index of the newest readable event.", label, nil),
 		streams:  prometheus.NewDesc("bus_streams", "Streams that are connected.", label, nil),
 		impaired: prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
@@ -122,6 +123,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 // Describe implements prometheus.Collector.
 func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.bytes
+	ch <- c.free
 	ch <- c.last
 	ch <- c.streams
 	ch <- c.impaired
@@ -136,7 +138,7 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 			stopped = 1
 		}
 		for desc, value := range map[*prometheus.Desc]float64{
-			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
+			c.bytes: float64(info.Bytes), c.free: float64(info.FreeBytes), c.last: float64(info.Last),
 			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)

@@ -9,7 +9,7 @@ import (
 
 // allChecks are in the order in which they run: first that the harness can fail
 // at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "kills", "race", "cuts-ext4", "cuts-xfs", "twice"}
+var allChecks = []string{"nosync", "nodirsync", "early", "kills", "race", "cuts-ext4", "cuts-xfs", "twice", "lives"}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -34,6 +34,8 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 				return h.cuts(ctx, name, binary, s.cuts, ofKind(strings.TrimPrefix(name, "cuts-")))
 			})
 		})
+	case "lives":
+		return h.simulate(ctx, name, s.lives)
 	case "twice":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.twice(ctx, name, binary, races) })
 	}

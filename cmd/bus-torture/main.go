@@ -25,6 +25,7 @@ type settings struct {
 	kills    int
 	race     int
 	cuts     int
+	lives    int
 	duration time.Duration
 	work     string
 	evidence string
@@ -61,6 +62,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.kills, "kills", 50, "how often kills kills a server")
 	f.IntVar(&s.race, "race-kills", 20, "how often race kills one with the race detector")
 	f.IntVar(&s.cuts, "cuts", 100, "how often each of the checks of cuts cuts the power")
+	f.IntVar(&s.lives, "lives", 2000, "how many lives of the simulation lives runs")
 	f.DurationVar(&s.duration, "duration", 0, "go on with further rounds for so long; 0: one round")
 	f.StringVar(&s.work, "work", os.TempDir(), "where the logs and images of disks are while it runs")
 	f.StringVar(&s.evidence, "evidence", os.TempDir(), "where what a fault leaves is kept")

@@ -29,6 +29,7 @@ type serverConfig struct {
 	MaxBatch       byteSize   `env:"MAX_BATCH" envDefault:"8MiB" flag:"max-batch" usage:"bytes of one batch"`
 	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
 	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests"`
+	MinFree        room       `env:"MIN_FREE" envDefault:"16MiB" flag:"min-free" usage:"bytes of the disk that stay free: below it events are refused; 0: none"`
 
 	MaxConnections       count `env:"MAX_CONNECTIONS" envDefault:"20000" flag:"max-connections" usage:"connections at once; 0: as many as there are descriptors for, which is never exceeded"`
 	MaxStreams           count `env:"MAX_STREAMS" envDefault:"20000" flag:"max-streams" usage:"streams at once; 0: no limit"`
@@ -150,25 +151,43 @@ func (n *count) UnmarshalText(text []byte) error {
 // byteSize is a number of bytes, also written 64KiB, 1MiB or 8MB.
 type byteSize int
 
-// UnmarshalText refuses 0, which stands for the default elsewhere, and what
-// does not fit: a limit that wraps round would be no limit.
+// UnmarshalText refuses 0, which stands for the default elsewhere.
 func (b *byteSize) UnmarshalText(text []byte) error {
-	digits, scale := string(text), 1
+	v, ok := parseBytes(string(text), math.MaxInt32)
+	if !ok || v == 0 {
+		return fmt.Errorf("is %q, wanted a size such as 4096, 64KiB or 1MiB", text)
+	}
+	*b = byteSize(v)
+	return nil
+}
+
+// room is a number of bytes of a disk. None is a size too.
+type room int64
+
+// UnmarshalText takes more than fits into memory.
+func (r *room) UnmarshalText(text []byte) error {
+	v, ok := parseBytes(string(text), math.MaxInt64)
+	if !ok {
+		return fmt.Errorf("is %q, wanted 0 or a size such as 64MiB or 2GiB", text)
+	}
+	*r = room(v)
+	return nil
+}
+
+// parseBytes refuses what is beyond most: a limit that wraps round would be none.
+func parseBytes(text string, most uint64) (v uint64, ok bool) {
+	scale := uint64(1)
 	for _, unit := range []struct {
 		name  string
-		scale int
+		scale uint64
 	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}} {
-		if rest, ok := strings.CutSuffix(digits, unit.name); ok {
-			digits, scale = strings.TrimSpace(rest), unit.scale
+		if digits, found := strings.CutSuffix(text, unit.name); found {
+			text, scale = strings.TrimSpace(digits), unit.scale
 			break
 		}
 	}
-	v, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil || v == 0 || v > math.MaxInt32/uint64(scale) {
-		return fmt.Errorf("is %q, wanted a size such as 4096, 64KiB or 1MiB", text)
-	}
-	*b = byteSize(int(v) * scale)
-	return nil
+	v, err := strconv.ParseUint(text, 10, 64)
+	return v * scale, err == nil && v <= most/scale
 }
 
 // logLevel is one of slog's four.

@@ -71,6 +71,7 @@ func diskOptions(cfg *serverConfig, log *slog.Logger) disk.Options {
 		Durability: cfg.Sync.Durability,
 		BlockSize:  int(cfg.BlockSize),
 		MaxEvent:   int(cfg.MaxEvent),
+		MinFree:    int64(cfg.MinFree),
 		Logger:     log,
 	}
 }

@@ -26,6 +26,7 @@ type Options struct {
 	Durability Durability       // always when zero
 	BlockSize  int              // bytes of records that are checksummed or sealed as one; 4096 when 0
 	MaxEvent   int              // bytes of payload; bus.DefaultMaxEvent when 0
+	MinFree    int64            // bytes of the disk that stay free: below it appends are refused; 0: they may take all
 	Sealing    immuta.Sealing   // nil: plain. The keys of a crypto keyring fit
 	ReadOnly   bool             // writes nothing and takes no lock: may stand beside a running server
 	Logger     *slog.Logger     // torn tails that were cut, indexes made anew; nil: nowhere
@@ -33,7 +34,8 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Rand       io.Reader        // nil: crypto/rand.Reader
 
-	saveAt saveLimits // of the index of foreign ids; defaultSaveLimits when zero
+	saveAt saveLimits            // of the index of foreign ids; defaultSaveLimits when zero
+	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
 }
 
 // MaxEventLimit is the greatest limit that Options.MaxEvent may set: an event is
@@ -47,6 +49,7 @@ type Engine struct {
 	names      []string
 	logs       map[string]*namespace // not changed after Open
 	lock       io.Closer             // nil when reading only
+	room       *headroom
 
 	closing  sync.Once
 	closeErr error
@@ -62,7 +65,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace)}
+	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace), room: newHeadroom(dir, o)}
 	if !o.ReadOnly {
 		if e.lock, err = immuta.LockDir(o.FS, dir); err != nil {
 			return nil, withUID(err)
@@ -73,6 +76,7 @@ func Open(dir string, o Options) (*Engine, error) {
 		if err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
+		n.room = e.room
 		e.logs[name] = n
 	}
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
@@ -118,6 +122,9 @@ func prepare(dir string, o Options) (names, found []string, err error) {
 	if o.MaxEvent < 0 || o.MaxEvent > MaxEventLimit {
 		return nil, nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxEventLimit)
 	}
+	if o.MinFree < 0 {
+		return nil, nil, fmt.Errorf("%d bytes of the disk to be kept free: wanted 0 or more", o.MinFree)
+	}
 	if o.FS != nil {
 		names, err = checkNames(o.Namespaces, nil)
 		return names, nil, err
@@ -158,6 +165,7 @@ type namespace struct {
 	now         func() time.Time
 	ids         *strangers
 	taken       endMark
+	room        *headroom
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {

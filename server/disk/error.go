@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"errors"
+	"io"
 	"syscall"
 
 	"example.com/bus"
@@ -51,7 +52,11 @@ func (n *namespace) readError(err error, due uint64) error {
 		// The damaged block may begin with events that nobody asked for.
 		return &bus.DamageError{Namespace: n.name, From: max(damage.From, due), Next: damage.Next, Err: err}
 	}
-	return n.waitError(err)
+	if errors.Is(err, io.EOF) || errors.Is(err, immuta.ErrClosed) {
+		return n.waitError(err)
+	}
+	// What the disk does not give now is not gone: no gap, and no end.
+	return bus.ErrUnreadable.With("namespace %s cannot be read at index %d, nothing of it is lost yet: look after the disk, and read again from there: %v", n.name, due, err)
 }
 
 func (n *namespace) waitError(err error) error {
