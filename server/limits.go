@@ -36,6 +36,14 @@ func (c *Config) limitDefaults() {
 	setDefault(&c.MaxInflight, defaultMaxInflight)
 }
 
+// overLimit counts a refusal because of a limit that the process has, and tells
+// whoever can raise it, now and then. It returns the error.
+func (s *Server) overLimit(limit string, err error) error {
+	s.metrics.overLimit(limit)
+	s.crowded.warn(s.log, "requests are refused because a limit is reached", "limit", limit, "error", err)
+	return err
+}
+
 // highest keeps the most that was asked for since the start.
 type highest struct{ atomic.Int64 }
 

@@ -106,11 +106,15 @@ func (b *testBus) checkLimitOpen(limit string, most, used int) {
 }
 
 func TestStreamsOverTheLimitOfTheServerEndCleanlyAndPullsAreRefused(t *testing.T) {
-	b := openBus(t, func(c *server.Config) { c.MaxStreams = 1 })
+	log := &lockedBuffer{}
+	b := openBus(t, func(c *server.Config) { c.MaxStreams, c.Logger = 1, log.logger() })
 	b.open("subject=orders.*&subject=app.*")
 	b.turnedAway("server_full")
 	b.refused(503, "server_full", "GET", "/?subject=orders.*&wait=1s", "", "Accept: application/json")
 	b.checkLimit("streams", 1, 1, 2)
+	if got := strings.Count(log.String(), "limit=streams"); got != 1 {
+		t.Errorf("got it logged %d times, want once a minute:\n%s", got, log)
+	}
 	// A mistake is told as such, also now: coming back would not mend it.
 	b.refused(400, "invalid_parameter", "GET", "/?subject=orders.*&ack=manuel", "")
 }

@@ -91,6 +91,7 @@ type Server struct {
 	gate    *gate
 	streams streamCount
 	asked   asked
+	crowded quiet // requests refused because of a limit of the process
 	shrunk  quiet // keys forgotten early
 	slow    quiet // readers let go
 
@@ -115,7 +116,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
 	s.budget.most = int64(c.MaxBuffered)
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
-	s.shrunk.every, s.slow.every = time.Minute, 10*time.Second
+	s.crowded.every, s.shrunk.every, s.slow.every = time.Minute, time.Minute, 10*time.Second
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
 		DedupWindow: c.DedupWindow,
@@ -195,8 +196,7 @@ func (s *Server) routes() http.Handler {
 func (s *Server) data(w http.ResponseWriter, r *http.Request) {
 	full := s.gate.isFull(w, r)
 	if full && r.Method != http.MethodGet { // which has its own way to say so
-		s.metrics.overLimit(limitConnections)
-		s.fail(w, r, s.gate.refusal())
+		s.fail(w, r, s.overLimit(limitConnections, s.gate.refusal()))
 		return
 	}
 	switch r.Method {

@@ -92,16 +92,15 @@ func (s *Server) admit(r *http.Request, full bool) (leave func(), err error) {
 	case s.draining.Load():
 		return nil, bus.ErrUnavailable.With("the server is stopping; come back in a moment")
 	case full:
-		s.metrics.overLimit(limitConnections)
-		return nil, s.gate.refusal()
+		return nil, s.overLimit(limitConnections, s.gate.refusal())
 	case r.Method == http.MethodHead:
 		return func() {}, nil
 	}
 	leave, limit, err := s.streams.enter(r.RemoteAddr)
 	if err != nil {
-		s.metrics.overLimit(limit)
+		return nil, s.overLimit(limit, err)
 	}
-	return leave, err
+	return leave, nil
 }
 
 // turnAway ends a stream before it begins. A refusal would make an EventSource
