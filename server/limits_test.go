@@ -119,6 +119,28 @@ func TestStreamsOverTheLimitOfTheServerEndCleanlyAndPullsAreRefused(t *testing.T
 	b.refused(400, "invalid_parameter", "GET", "/?subject=orders.*&ack=manuel", "")
 }
 
+// A publisher that waits for its readers takes the place of a stream: over
+// HTTP/2 there could be hundreds on each connection.
+func TestPublishersThatWaitCountAsStreams(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.MaxStreams = 2 })
+	s := b.open("subject=orders.*")
+	waiting := make(chan answer, 1)
+	go func() { waiting <- b.do("POST", "/?confirm=1&timeout=20s", `{"subject":"orders.1"}`) }()
+	asked := s.next("msg")
+	b.checkLimitOpen("streams", 2, 2)
+	for _, query := range []string{"confirm=1", "reply=true"} {
+		b.refused(503, "server_full", "POST", "/?timeout=20s&"+query, `{"subject":"orders.1"}`)
+	}
+	if got := b.publish(`{"subject":"orders.1"}`).field("index"); got != "2" {
+		t.Errorf("who does not wait: got index %s, want 2: nothing of the refused is stored", got)
+	}
+	b.ack(s, asked, "")
+	if a := <-waiting; a.status != http.StatusAccepted {
+		t.Errorf("got %d %s, want 202", a.status, a.body)
+	}
+	eventually(t, "the place of a publisher that was answered is not free", func() bool { return b.metric(limited("bus_limit_used", "streams")) == 1 })
+}
+
 func TestAStreamThatCannotBeginGivesItsPlaceBack(t *testing.T) {
 	b := openBus(t, func(c *server.Config) { c.MaxStreams = 1 })
 	for range 3 {

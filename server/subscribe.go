@@ -96,6 +96,13 @@ func (s *Server) admit(r *http.Request, full bool) (leave func(), err error) {
 	case r.Method == http.MethodHead:
 		return func() {}, nil
 	}
+	return s.wait(r)
+}
+
+// wait counts in a request that may take for ever, before it costs anything: a
+// stream, or a publisher that waits for its readers. HTTP/2 has hundreds of them
+// on one connection, so connections bound them too little.
+func (s *Server) wait(r *http.Request) (leave func(), err error) {
 	leave, limit, err := s.streams.enter(r.RemoteAddr)
 	if err != nil {
 		return nil, s.overLimit(limit, err)

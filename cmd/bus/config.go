@@ -32,7 +32,7 @@ type serverConfig struct {
 	MinFree        room       `env:"MIN_FREE" envDefault:"16MiB" flag:"min-free" usage:"bytes of the disk that stay free: below it events are refused; 0: none"`
 
 	MaxConnections       count `env:"MAX_CONNECTIONS" envDefault:"20000" flag:"max-connections" usage:"connections at once; 0: as many as there are descriptors for, which is never exceeded"`
-	MaxStreams           count `env:"MAX_STREAMS" envDefault:"20000" flag:"max-streams" usage:"streams at once; 0: no limit"`
+	MaxStreams           count `env:"MAX_STREAMS" envDefault:"20000" flag:"max-streams" usage:"streams at once, with publishers that wait for confirmations or a reply; 0: no limit"`
 	MaxStreamsPerAddress count `env:"MAX_STREAMS_PER_ADDRESS" envDefault:"16000" flag:"max-streams-per-address" usage:"streams of one client address at once; 0: no limit, as behind a proxy that has one"`
 	MaxSubjects          count `env:"MAX_SUBJECTS" envDefault:"64" flag:"max-subjects" usage:"subjects on one stream"`
 	MaxPatternLength     count `env:"MAX_PATTERN_LENGTH" envDefault:"255" flag:"max-pattern-length" usage:"bytes of one subject of a stream; no subject has more than 255"`
