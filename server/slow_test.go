@@ -50,7 +50,7 @@ func overHTTP2(t *testing.T) (*http.Client, func() *stallConn) {
 	return &http.Client{Transport: transport}, func() *stallConn { return <-made }
 }
 
-// begin opens a stream over a client and reads its hello.
+// beginOver opens a stream over a client and reads its hello.
 func (b *testBus) beginOver(c *http.Client, query string) io.ReadCloser {
 	b.t.Helper()
 	resp, err := c.Get(b.url + "/?" + query)

@@ -14,7 +14,7 @@ import (
 	"example.com/bus/server"
 )
 
-// dribbler is a connection over which a request comes byte by byte. It never
+// dribble opens a connection over which a request comes byte by byte. It never
 // stands still for as long as the deadline is, and never ends either.
 func (b *testBus) dribble(head string, gone *sync.WaitGroup, answered *atomic.Int64) {
 	b.t.Helper()
@@ -37,7 +37,7 @@ func (b *testBus) dribble(head string, gone *sync.WaitGroup, answered *atomic.In
 		}
 	})
 	go func() {
-		tick := time.NewTicker(30 * time.Millisecond)
+		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
@@ -54,7 +54,7 @@ func (b *testBus) dribble(head string, gone *sync.WaitGroup, answered *atomic.In
 // does not start the time anew, so all of them are ended, and whoever behaves
 // does not notice.
 func TestSlowlorisIsEndedAtTheDeadlineAndHoldsNobodyUp(t *testing.T) {
-	b := openBus(t, func(c *server.Config) { c.HeadTimeout, c.BodyTimeout = 500*time.Millisecond, 500*time.Millisecond })
+	b := openBus(t, func(c *server.Config) { c.HeadTimeout, c.BodyTimeout = 2*time.Second, 2*time.Second })
 	good := b.open("subject=orders.*")
 	var gone sync.WaitGroup
 	var inHead, inBody atomic.Int64
