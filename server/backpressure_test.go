@@ -98,6 +98,7 @@ func upTo(n int) (all []int) {
 // reads a kilobyte a second. Every event reaches all good ones before the next
 // is published; the slow ones are let go, counted and logged, and miss nothing.
 func TestSlowReadersHoldNobodyUpAreLetGoAndResumeWithoutAHole(t *testing.T) {
+	t.Parallel() // it waits for deadlines
 	log := &lockedBuffer{}
 	b := openBus(t, func(c *server.Config) { c.WriteTimeout, c.Logger = 2*time.Second, log.logger() })
 	never, dribbling := b.slowReader(), b.slowReader()

@@ -149,6 +149,7 @@ func TestAConnectionThatIsHeldBackBecomesOneLikeAnyOtherOnceThereIsRoom(t *testi
 }
 
 func TestAnIdleConnectionDoesNotKeepProbesOut(t *testing.T) {
+	t.Parallel() // it waits for deadlines
 	b, _, log := fullBus(t, time.Second)
 	for range 3 { // one takes the place that is held back, two wait behind it
 		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))

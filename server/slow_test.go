@@ -72,6 +72,7 @@ func (b *testBus) beginOver(c *http.Client, query string) io.ReadCloser {
 var megabyte = strings.Repeat("x", 1_000_000)
 
 func TestAReaderOverHTTP2ThatDoesNotReadIsLetGoAndCounted(t *testing.T) {
+	t.Parallel() // it waits for deadlines
 	b := openBus(t, func(c *server.Config) { c.WriteTimeout = 200 * time.Millisecond })
 	client, _ := overHTTP2(t)
 	b.beginOver(client, "subject=orders.*") // its body is not read any more
@@ -85,6 +86,7 @@ func TestAReaderOverHTTP2ThatDoesNotReadIsLetGoAndCounted(t *testing.T) {
 }
 
 func TestAnHTTP2PeerWhoseWindowStaysClosedIsLetGo(t *testing.T) {
+	t.Parallel() // it waits for deadlines
 	b := openBus(t, func(c *server.Config) { c.WriteTimeout = 200 * time.Millisecond })
 	client, conn := overHTTP2(t)
 	const streams = 4

@@ -54,6 +54,7 @@ func (b *testBus) dribble(head string, gone *sync.WaitGroup, answered *atomic.In
 // does not start the time anew, so all of them are ended, and whoever behaves
 // does not notice.
 func TestSlowlorisIsEndedAtTheDeadlineAndHoldsNobodyUp(t *testing.T) {
+	t.Parallel() // it waits for deadlines
 	b := openBus(t, func(c *server.Config) { c.HeadTimeout, c.BodyTimeout = 2*time.Second, 2*time.Second })
 	good := b.open("subject=orders.*")
 	var gone sync.WaitGroup
