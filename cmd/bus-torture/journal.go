@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"sort"
 	"strings"
 	"sync"
 )
@@ -21,8 +22,10 @@ type journal struct {
 	tails    map[string]told                // the highest end that a namespace was said to have
 	mistakes []string                       // answers that no kill and no cut explains
 	answers  int
-	dark     bool // the power is off: nobody is told anything any more
-	late     int  // what was told all the same
+	dark     bool          // the power is off: nobody is told anything any more
+	late     int           // what was told all the same
+	disk     func() uint64 // how much a disk that is logged has been asked for; nil: none is
+	asked    []uint64      // disk, at each tick of the clock from 1 on
 }
 
 // entry is one event of a publisher.
@@ -75,7 +78,7 @@ func newJournal() *journal {
 func (j *journal) begin(whole bool, all []*entry) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.clock++
+	j.tick()
 	for _, e := range all {
 		e.Sent = j.clock
 		j.entries[e.Name] = e
@@ -90,7 +93,7 @@ func (j *journal) answer(e *entry, r receipt) {
 		j.late++
 		return
 	}
-	j.clock++
+	j.tick()
 	e.Answered, e.Id, e.Index = j.clock, r.Id, r.Index
 	j.answers++
 }
@@ -114,7 +117,7 @@ func (j *journal) see(namespace string, e event) {
 		}
 		return
 	}
-	j.clock++
+	j.tick()
 	j.seen[namespace][e.Index] = sighting{e.Id, e.name(), j.clock}
 }
 
@@ -122,7 +125,7 @@ func (j *journal) seeTail(namespace string, index uint64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.dark && index > j.tails[namespace].index {
-		j.clock++
+		j.tick()
 		j.tails[namespace] = told{index, j.clock}
 	}
 }
@@ -131,6 +134,24 @@ func (j *journal) mistake(format string, args ...any) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.mistakes = append(j.mistakes, fmt.Sprintf(format, args...))
+}
+
+// tick is called when something is noted. What the disk is asked for is looked
+// up then, after the answer has arrived: it may be more than at the answer, never
+// less.
+func (j *journal) tick() {
+	j.clock++
+	if j.disk != nil {
+		j.asked = append(j.asked, j.disk())
+	}
+}
+
+// before is the clock at which a disk had been asked for so much: what was noted
+// up to then was noted before the disk was asked for more.
+func (j *journal) before(asked uint64) int64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return int64(sort.Search(len(j.asked), func(i int) bool { return j.asked[i] > asked }))
 }
 
 // now is the clock: what was answered up to now has to be in what is read later.

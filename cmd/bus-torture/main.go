@@ -25,6 +25,7 @@ type settings struct {
 	kills    int
 	race     int
 	cuts     int
+	images   imaging
 	duration time.Duration
 	work     string
 	evidence string
@@ -32,6 +33,9 @@ type settings struct {
 }
 
 func main() {
+	if code, disk := serveDisk(os.Args[1:]); disk {
+		os.Exit(code)
+	}
 	s, err := parse(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -61,6 +65,9 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.kills, "kills", 50, "how often kills kills a server")
 	f.IntVar(&s.race, "race-kills", 20, "how often race kills one with the race detector")
 	f.IntVar(&s.cuts, "cuts", 100, "how often each of the checks of cuts cuts the power")
+	f.IntVar(&s.images.points, "image-points", 12, "between how many flushes each of the checks of images takes the power")
+	f.IntVar(&s.images.subsets, "image-subsets", 5, "how many disks with other unflushed sectors it makes at each")
+	f.IntVar(&s.images.perLife, "image-life", 6, "how many of the points belong to one load")
 	f.DurationVar(&s.duration, "duration", 0, "go on with further rounds for so long; 0: one round")
 	f.StringVar(&s.work, "work", os.TempDir(), "where the logs and images of disks are while it runs")
 	f.StringVar(&s.evidence, "evidence", os.TempDir(), "where what a fault leaves is kept")

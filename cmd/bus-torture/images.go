@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// imageAnswers is how many events of a life are answered before it ends. Each
+// image is read back whole, so more would be time for few images.
+const imageAnswers = 400
+
+// imaged is a life on a disk whose every write is logged, and then on what that
+// disk may hold after a power cut at any moment.
+type imaged struct {
+	*life
+	fs     fileSystem
+	base   disk          // before the server was started
+	log    []blockRecord // since then
+	opened uint64        // position when the server listened
+	names  []string      // what was there then
+	images int
+	torn   int                     // of them, with sectors that no flush covered
+	enough func(sum *verdict) bool // says when no further image is needed
+}
+
+// imaging says how many images are looked at.
+type imaging struct {
+	points  int // moments between two flushes
+	subsets int // images of each
+	perLife int // moments of one life
+	enough  func(*verdict) bool
+}
+
+// images runs D3 on file systems of one kind: log each block write of a disk
+// under load, make the disk again as it may be after a power cut, and have the
+// bus open it.
+func (h *harness) images(ctx context.Context, check, binary string, want imaging, on []fileSystem) error {
+	begun := time.Now()
+	var sum verdict
+	points, images, torn, answers := 0, 0, 0, 0
+	for number := 0; points < want.points && ctx.Err() == nil; number++ {
+		if h.life >= 0 {
+			number, want.points = h.life, 0 // the only one
+		}
+		want.enough = func(v *verdict) bool { return v.faults() > 0 }
+		l, err := h.imageLife(ctx, check, binary, number, on[number%len(on)], want)
+		if err != nil {
+			return fmt.Errorf("life %d: %w", number, err)
+		}
+		sum.add(&l.sum)
+		points += want.perLife
+		images, torn, answers = images+l.images, torn+l.torn, answers+l.journal.answersSoFar()
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	h.say(check, "%d images at %d flushes, %d of them with unflushed sectors, %d events answered, %d in the images: %s; %s",
+		images, points, torn, answers, sum.events, &sum, time.Since(begun).Round(time.Second))
+	if sum.faults() > 0 {
+		return fmt.Errorf("%w:\n%s", errFault, sum.told())
+	}
+	return nil
+}
+
+// imageLife is one load and its images.
+func (h *harness) imageLife(ctx context.Context, check, binary string, number int, fs fileSystem, want imaging) (*imaged, error) {
+	l, err := h.newLife(check, binary, h.seed, number)
+	if err != nil {
+		return nil, err
+	}
+	i := &imaged{life: l, fs: fs, enough: want.enough}
+	l.server.flags = l.drawFlags(number, []string{"always"})
+	err = i.record(ctx)
+	if err == nil {
+		err = i.lookAt(ctx, want)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s, %v: %w", fs.name, l.server.flags, err)
+	}
+	l.server.dir = filepath.Join(l.dir, "found")
+	return i, l.end(err)
+}
+
+// record runs the bus under load on a disk that is logged.
+func (i *imaged) record(ctx context.Context) (err error) {
+	image := filepath.Join(i.dir, "image")
+	if err := i.fs.make(ctx, image); err != nil {
+		return err
+	}
+	if i.base, err = readDisk(image); err != nil {
+		return err
+	}
+	logged, err := newLoggedDisk(i.dir, image)
+	if err != nil {
+		return err
+	}
+	i.journal.disk = logged.position.now
+	volume, err := mountVolume(i.dir, i.fs, logged.path)
+	var end uint64
+	if err == nil {
+		i.server.dir = filepath.Join(volume.mount, "deep", "data")
+		err = i.load(ctx, logged.position)
+		end = logged.position.now()
+		err = errors.Join(err, volume.discard())
+	}
+	if err = errors.Join(err, logged.end()); err != nil {
+		return err
+	}
+	i.log, err = readRecords(logged.log)
+	i.log = i.log[:min(end, uint64(len(i.log)))] // without what unmounting writes
+	i.journal.disk = nil
+	return errors.Join(err, logged.position.close())
+}
+
+// load publishes and reads until there is enough, and ends the server as a
+// power cut would.
+func (i *imaged) load(ctx context.Context, position *position) error {
+	if err := i.server.start(ctx); err != nil {
+		return err
+	}
+	var err error
+	i.opened = position.now()
+	if i.names, err = namesIn(i.server.dir); err != nil {
+		return err
+	}
+	p := &powered{life: i.life}
+	end := p.load(ctx)
+	for deadline := time.Now().Add(patience); i.journal.answersSoFar() < imageAnswers && ctx.Err() == nil; pause(ctx, time.Millisecond) {
+		if time.Now().After(deadline) {
+			err = fmt.Errorf("%w: %d events were answered within %s, want %d", errFault, i.journal.answersSoFar(), patience, imageAnswers)
+			break
+		}
+	}
+	i.journal.goDark(true)
+	err = errors.Join(err, i.server.kill())
+	end()
+	i.journal.goDark(false)
+	return err
+}
+
+// lookAt takes moments from the whole life, the first ones of the server too,
+// and of each some of the disks that there may be.
+func (i *imaged) lookAt(ctx context.Context, want imaging) error {
+	done := 0 // so many records are on the base
+	for _, between := range i.moments(want.perLife) {
+		for ; done < between.safe; done++ {
+			if w := i.log[done]; w.kind == blockWrite {
+				i.base.write(w.offset, w.data)
+			}
+		}
+		for subset := range want.subsets {
+			cut := between.draw(i.log, i.rand)
+			sectors := cut.open(i.log, subset%ways, i.rand)
+			if err := i.found(ctx, i.base.with(sectors), cut); err != nil || i.enough(&i.sum) {
+				return err
+			}
+			i.images++
+			if len(sectors) > 0 {
+				i.torn++
+			}
+		}
+	}
+	return nil
+}
+
+// moments draws n times between two flushes, in their order. The one in which
+// the server began to listen is always among them: what it has made by then has
+// to be there, and the next flush would hide that it was not.
+func (i *imaged) moments(n int) []interval {
+	var all []interval
+	must := -1
+	for _, between := range intervals(i.log) {
+		listens := uint64(between.from) <= i.opened && i.opened <= uint64(between.to)
+		if listens {
+			must = len(all)
+		}
+		if listens || between.open(i.log) {
+			all = append(all, between)
+		}
+	}
+	picked := i.rand.Perm(len(all))[:min(n, len(all))]
+	if must >= 0 && !slices.Contains(picked, must) {
+		picked[0] = must
+	}
+	slices.Sort(picked)
+	some := make([]interval, len(picked))
+	for k, at := range picked {
+		some[k] = all[at]
+	}
+	return some
+}
+
+// found mounts what the cut has left, has the bus open it, and judges what it
+// has. Afterwards the file system has to be in order too.
+func (i *imaged) found(ctx context.Context, d disk, cut cutPoint) error {
+	image := filepath.Join(i.dir, "image")
+	if err := d.save(image, i.fs.size); err != nil {
+		return err
+	}
+	v, err := mountVolume(i.dir, i.fs, image)
+	if err != nil {
+		return fmt.Errorf("after %d records, those before %d flushed: %w", cut.at, cut.safe, err)
+	}
+	faults := i.sum.faults()
+	err = i.judged(ctx, cut)
+	if i.sum.faults() > faults && i.server.kill() == nil {
+		os.RemoveAll(filepath.Join(i.dir, "found"))
+		copyTree(i.server.dir, filepath.Join(i.dir, "found")) // before it is unmounted; for a person
+	}
+	err = errors.Join(err, i.server.kill(), v.discard())
+	if err == nil {
+		err = i.fs.check(ctx, image)
+	}
+	if err != nil {
+		err = fmt.Errorf("after %d records, those before %d flushed: %w", cut.at, cut.safe, err)
+	}
+	return err
+}
+
+// judged starts the bus on what is mounted.
+func (i *imaged) judged(ctx context.Context, cut cutPoint) error {
+	var v verdict
+	if i.opened <= uint64(cut.at) {
+		for _, name := range i.names {
+			if _, err := os.Lstat(filepath.Join(i.server.dir, name)); err != nil {
+				v.wrong(&v.names, "%s was there when the server listened: %v", name, err)
+			}
+		}
+	}
+	since := i.journal.before(uint64(cut.at))
+	err := i.server.start(ctx)
+	if err == nil {
+		_, err = i.look(ctx, since, false)
+	} else if errors.Is(err, errFault) {
+		v.wrong(&v.closed, "%v", err)
+		v.add(i.journal.judge(i.server.dump(ctx), since, false))
+		err = nil
+	}
+	i.sum.add(&v)
+	return err
+}
+
+// check has the file system's own tool look at a disk that was unmounted.
+func (fs fileSystem) check(ctx context.Context, image string) error {
+	tool, err := found(fs.fsck[0])
+	if err != nil {
+		return err
+	}
+	args := append(fs.fsck[1:len(fs.fsck):len(fs.fsck)], image)
+	if out, err := exec.CommandContext(ctx, tool, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", fs.fsck[0], err, out)
+	}
+	return nil
+}
