@@ -147,22 +147,27 @@ const (
 	ways
 )
 
-// open draws which of the sectors written after the last flush are on the disk,
-// and with what: the power is gone, and the disk had not promised anything.
-func (c cutPoint) open(log []blockRecord, way int, r *rand.Rand) map[int64][]byte {
-	sectors := make(map[int64][]byte)
+// open draws which pieces of what was written after the last flush are on the
+// disk, and with what: the power is gone, and the disk had not promised anything.
+// A piece is a sector, or a page: what lies in one of them is written whole.
+func (c cutPoint) open(log []blockRecord, way int, piece int64, r *rand.Rand) map[int64][]byte {
+	written := make(map[int64][]byte) // by sector
 	likely := []float64{0.1, 0.5, 0.9}[r.IntN(3)]
 	for _, w := range log[c.safe:c.at] {
 		if w.kind != blockWrite || way == noneOfThem || way == wholeWrites && r.Float64() > likely {
 			continue
 		}
-		for at := 0; at < len(w.data); at += sectorSize {
-			// Later versions replace earlier ones, or they do not: so each one
-			// of them may be what is found.
-			if way != tornSectors || r.Float64() < likely {
-				sectors[(w.offset+int64(at))/sectorSize] = w.data[at:min(at+sectorSize, len(w.data))]
+		// Later versions replace earlier ones, or they do not: so each one of
+		// them may be what is found.
+		last, there := int64(-1), true
+		for at := int64(0); at < int64(len(w.data)); at += sectorSize {
+			if now := (w.offset + at) / piece; way == tornSectors && now != last {
+				last, there = now, r.Float64() < likely
+			}
+			if there {
+				written[(w.offset+at)/sectorSize] = w.data[at:min(at+sectorSize, int64(len(w.data)))]
 			}
 		}
 	}
-	return sectors
+	return written
 }

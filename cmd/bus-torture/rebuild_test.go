@@ -74,7 +74,7 @@ func TestAMomentIsDrawnFromItsIntervalAndHasSomethingOpen(t *testing.T) {
 			if cut.at < between.from || cut.at > between.to || cut.safe != between.safe {
 				t.Fatalf("got %v of %v", cut, between)
 			}
-			if len(cut.open(log, allOfThem, r)) == 0 {
+			if len(cut.open(log, allOfThem, sectorSize, r)) == 0 {
 				t.Fatalf("nothing is open at %v", cut)
 			}
 		}
@@ -86,20 +86,26 @@ func TestWhatIsOpenIsThereOrNotAndInAnyOfItsVersions(t *testing.T) {
 	base := make(disk)
 	base.write(0, sectors(1, 2))
 	cut := cutPoint{9, 5}
-	if got := base.with(cut.open(log, noneOfThem, r)); sectorOf(got, 0) != 1 || sectorOf(got, 15) != 0 {
+	if got := base.with(cut.open(log, noneOfThem, sectorSize, r)); sectorOf(got, 0) != 1 || sectorOf(got, 15) != 0 {
 		t.Errorf("got %d and %d without what is open, want 1 and 0", sectorOf(got, 0), sectorOf(got, 15))
 	}
-	if got := base.with(cut.open(log, allOfThem, r)); sectorOf(got, 0) != 5 || sectorOf(got, 15) != 4 {
+	if got := base.with(cut.open(log, allOfThem, sectorSize, r)); sectorOf(got, 0) != 5 || sectorOf(got, 15) != 4 {
 		t.Errorf("got %d and %d with all of it, want 5 and 4", sectorOf(got, 0), sectorOf(got, 15))
 	}
 	first, torn := map[byte]bool{}, false
 	for range 200 {
-		got := base.with(cut.open(log, tornSectors, r))
+		got := base.with(cut.open(log, tornSectors, sectorSize, r))
 		first[sectorOf(got, 0)] = true
 		torn = torn || sectorOf(got, 14) != sectorOf(got, 15)
-		whole := base.with(cut.open(log, wholeWrites, r))
+		whole := base.with(cut.open(log, wholeWrites, sectorSize, r))
 		if sectorOf(whole, 14) != sectorOf(whole, 15) {
 			t.Fatal("a write that is there or not was torn")
+		}
+	}
+	for range 200 {
+		got := base.with(cut.open(log, tornSectors, pageSize, r))
+		if sectorOf(got, 2) != sectorOf(got, 7) || sectorOf(got, 8) != sectorOf(got, 15) {
+			t.Fatal("a page was torn that was to be whole")
 		}
 	}
 	if len(first) != 3 || !torn {
