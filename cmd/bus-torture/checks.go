@@ -9,7 +9,7 @@ import (
 
 // allChecks are in the order in which they run: first that the harness can fail
 // at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "twice"}
+var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "twice"}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -45,6 +45,18 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 				return h.images(ctx, name, binary, s.images, ofKind(strings.TrimPrefix(name, "images-")))
 			})
 		}, "/dev/fuse")
+	case "histories-early":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.earlyHistories(ctx, name, binary, honestCuts) })
+		})
+	case "histories":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.allLegal(ctx, name, binary, s.histories, breaker{}) })
+	case "histories-cuts":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
+				return h.allLegal(ctx, name, binary, s.histories, breaker{on: fileSystems})
+			})
+		})
 	case "twice":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.twice(ctx, name, binary, races) })
 	}

@@ -19,17 +19,18 @@ import (
 
 // settings are the command line.
 type settings struct {
-	checks   []string
-	seed     uint64
-	life     int
-	kills    int
-	race     int
-	cuts     int
-	images   imaging
-	duration time.Duration
-	work     string
-	evidence string
-	tags     string
+	checks    []string
+	seed      uint64
+	life      int
+	kills     int
+	race      int
+	cuts      int
+	images    imaging
+	histories int
+	duration  time.Duration
+	work      string
+	evidence  string
+	tags      string
 }
 
 func main() {
@@ -68,6 +69,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.images.points, "image-points", 12, "between how many flushes each of the checks of images takes the power")
 	f.IntVar(&s.images.subsets, "image-subsets", 5, "how many disks with other unflushed sectors it makes at each")
 	f.IntVar(&s.images.perLife, "image-life", 6, "how many of the points belong to one load")
+	f.IntVar(&s.histories, "histories", 8, "how many histories each of the checks of histories makes")
 	f.DurationVar(&s.duration, "duration", 0, "go on with further rounds for so long; 0: one round")
 	f.StringVar(&s.work, "work", os.TempDir(), "where the logs and images of disks are while it runs")
 	f.StringVar(&s.evidence, "evidence", os.TempDir(), "where what a fault leaves is kept")
