@@ -9,7 +9,7 @@ import (
 
 // allChecks are in the order in which they run: first that the harness can fail
 // at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "twice"}
+var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "twice"}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -56,6 +56,12 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
 				return h.allLegal(ctx, name, binary, s.histories, breaker{on: fileSystems})
 			})
+		})
+	case "errors":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.errors(ctx, name, binary, s.errors) })
+	case "full":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.full(ctx, name, binary) })
 		})
 	case "twice":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.twice(ctx, name, binary, races) })
