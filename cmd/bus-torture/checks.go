@@ -9,7 +9,7 @@ import (
 
 // allChecks are in the order in which they run: first that the harness can fail
 // at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "twice"}
+var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "many", "stop", "twice"}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -63,6 +63,10 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 		return h.onDisks(name, func() error {
 			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.full(ctx, name, binary) })
 		})
+	case "many":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.many(ctx, name, binary, s.many) })
+	case "stop":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.stop(ctx, name, binary) })
 	case "twice":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.twice(ctx, name, binary, races) })
 	}

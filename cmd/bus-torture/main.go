@@ -28,6 +28,7 @@ type settings struct {
 	images    imaging
 	histories int
 	errors    int
+	many      manyStreams
 	duration  time.Duration
 	work      string
 	evidence  string
@@ -72,6 +73,8 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.images.perLife, "image-life", 6, "how many of the points belong to one load")
 	f.IntVar(&s.histories, "histories", 8, "how many histories each of the checks of histories makes")
 	f.IntVar(&s.errors, "errors", 40, "how many of the calls that can fail errors makes fail; 1000: all of them")
+	f.IntVar(&s.many.streams, "streams", 2000, "how many streams many opens")
+	f.DurationVar(&s.many.load, "load", 5*time.Second, "for how long it publishes to them")
 	f.DurationVar(&s.duration, "duration", 0, "go on with further rounds for so long; 0: one round")
 	f.StringVar(&s.work, "work", os.TempDir(), "where the logs and images of disks are while it runs")
 	f.StringVar(&s.evidence, "evidence", os.TempDir(), "where what a fault leaves is kept")
