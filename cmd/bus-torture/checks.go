@@ -9,7 +9,7 @@ import (
 
 // allChecks are in the order in which they run: first that the harness can fail
 // at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "many", "stop", "twice"}
+var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "many", "slow", "stop", "twice"}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -65,6 +65,8 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 		})
 	case "many":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.many(ctx, name, binary, s.many) })
+	case "slow":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.slow(ctx, name, binary) })
 	case "stop":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.stop(ctx, name, binary) })
 	case "twice":

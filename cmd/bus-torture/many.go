@@ -217,7 +217,7 @@ func (m *herd) published() uint64 { return m.due[0][len(m.due[0])-1] }
 func (m *herd) complete(ctx context.Context) error {
 	var want int64
 	for i := range m.streams {
-		want += int64(len(m.due[i%manyGroups]))
+		want += int64(len(m.due[i%len(m.due)]))
 	}
 	for deadline := time.Now().Add(patience); m.arrived.Load() < want && time.Now().Before(deadline) && ctx.Err() == nil; {
 		pause(ctx, 10*time.Millisecond)
@@ -239,7 +239,7 @@ func (m *herd) leave(abruptly bool) {
 // judge says which stream has not got what was due to it.
 func (m *herd) judge() error {
 	for i, got := range m.got {
-		if due := m.due[i%manyGroups]; !slices.Equal(got, due) {
+		if due := m.due[i%len(m.due)]; !slices.Equal(got, due) {
 			return fmt.Errorf("%w: stream %d got %d events, want %d: %s", errFault, i, len(got), len(due), difference(got, due))
 		}
 	}
