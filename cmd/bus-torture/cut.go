@@ -129,6 +129,7 @@ func (p *powered) cut(ctx context.Context, end func()) error {
 	err = errors.Join(err, p.server.kill())
 	end()
 	p.journal.goDark(false)
+	p.journal.reopen() // what this server said of its logs, the next one opens again
 	if err = errors.Join(err, p.volume.off()); err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.kills, "kills", 50, "how often kills kills a server")
 	f.IntVar(&s.race, "race-kills", 20, "how often race kills one with the race detector")
 	f.IntVar(&s.cuts, "cuts", 100, "how often each of the checks of cuts cuts the power")
-	f.IntVar(&s.images.points, "image-points", 12, "between how many flushes each of the checks of images takes the power")
+	f.IntVar(&s.images.points, "image-points", 24, "between how many flushes each of the checks of images takes the power")
 	f.IntVar(&s.images.subsets, "image-subsets", 5, "how many disks with other unflushed sectors it makes at each")
 	f.IntVar(&s.images.perLife, "image-life", 6, "how many of the points belong to one load")
 	f.IntVar(&s.histories, "histories", 8, "how many histories each of the checks of histories makes")
