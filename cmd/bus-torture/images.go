@@ -20,12 +20,15 @@ const imageAnswers = 400
 type imaged struct {
 	*life
 	fs     fileSystem
-	base   disk          // before the server was started
-	log    []blockRecord // since then
-	began  uint64        // position when the server was started
-	opened uint64        // and when it listened
-	names  []string      // what was there then
+	base   disk                 // before the server was started
+	log    []blockRecord        // since then
+	began  uint64               // position when the server was started
+	opened uint64               // and when it listened
+	tails  map[string]uint64    // ends that were told of then, after a first cut
+	names  []string             // what was there then
+	since  func(cutPoint) int64 // clock, up to which what was noted has to be there
 	images int
+	twice  int                     // of them, after a second cut
 	gentle int                     // of them, made again with whole pages
 	torn   int                     // of them, with sectors that no flush covered
 	enough func(sum *verdict) bool // says when no further image is needed
@@ -36,6 +39,7 @@ type imaging struct {
 	points  int // moments between two flushes
 	subsets int // images of each
 	perLife int // moments of one life
+	second  int // images of a second cut at each, while the first one's is opened
 	enough  func(*verdict) bool
 }
 
@@ -45,7 +49,7 @@ type imaging struct {
 func (h *harness) images(ctx context.Context, check, binary string, want imaging, on []fileSystem) error {
 	begun := time.Now()
 	var sum verdict
-	points, images, torn, gentle, answers := 0, 0, 0, 0, 0
+	points, images, again, torn, gentle, answers := 0, 0, 0, 0, 0, 0
 	for number := 0; points < want.points && ctx.Err() == nil; number++ {
 		if h.life >= 0 {
 			number, want.points = h.life, 0 // the only one
@@ -57,13 +61,14 @@ func (h *harness) images(ctx context.Context, check, binary string, want imaging
 		}
 		sum.add(&l.sum)
 		points += want.perLife
+		again += l.twice
 		images, torn, gentle, answers = images+l.images, torn+l.torn, gentle+l.gentle, answers+l.journal.answersSoFar()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	h.say(check, "%d images at %d flushes, %d of them with unflushed sectors, %d with whole pages since the file system bore no less, %d events answered, %d in the images: %s; %s",
-		images, points, torn, gentle, answers, sum.events, &sum, time.Since(begun).Round(time.Second))
+	h.say(check, "%d images at %d flushes, %d of them cut again while they were opened, %d of them with unflushed sectors, %d with whole pages since the file system bore no less, %d events answered, %d in the images: %s; %s",
+		images, points, again, torn, gentle, answers, sum.events, &sum, time.Since(begun).Round(time.Second))
 	if sum.faults() > 0 {
 		return fmt.Errorf("%w:\n%s", errFault, sum.told())
 	}
@@ -77,8 +82,12 @@ func (h *harness) imageLife(ctx context.Context, check, binary string, number in
 		return nil, err
 	}
 	i := &imaged{life: l, fs: fs, enough: want.enough}
+	i.since = func(cut cutPoint) int64 { return l.journal.before(uint64(cut.at)) }
 	l.server.flags = l.drawFlags(number, []string{"always"})
-	err = i.record(ctx)
+	base, err := fs.empty(ctx, l.dir)
+	if err == nil {
+		err = i.record(ctx, base, i.load)
+	}
 	if err == nil {
 		err = i.lookAt(ctx, want)
 	}
@@ -89,40 +98,47 @@ func (h *harness) imageLife(ctx context.Context, check, binary string, number in
 	return i, l.end(err)
 }
 
-// record runs the bus under load on a disk that is logged.
-func (i *imaged) record(ctx context.Context) (err error) {
-	image := filepath.Join(i.dir, "image")
-	if err := i.fs.make(ctx, image); err != nil {
-		return err
-	}
-	if i.base, err = readDisk(image); err != nil {
-		return err
-	}
-	logged, err := newLoggedDisk(i.dir, image)
+// record has the bus work on a disk that is logged, and takes the log.
+func (i *imaged) record(ctx context.Context, base disk, work func(context.Context, *position) error) error {
+	dir, err := os.MkdirTemp(i.dir, "logged-")
 	if err != nil {
 		return err
 	}
-	i.journal.disk = logged.position.now
-	volume, err := mountVolume(i.dir, i.fs, logged.path)
+	defer os.RemoveAll(dir)
+	image := filepath.Join(dir, "image")
+	if err := base.save(image, i.fs.size); err != nil {
+		return err
+	}
+	logged, err := newLoggedDisk(dir, image)
+	if err != nil {
+		return err
+	}
+	volume, err := mountVolume(dir, i.fs, logged.path)
 	var end uint64
 	if err == nil {
-		i.server.dir = filepath.Join(volume.mount, "deep", "data")
-		err = i.load(ctx, logged.position)
+		i.server.dir = dataOn(volume)
+		err = work(ctx, logged.position)
 		end = logged.position.now()
-		err = errors.Join(err, volume.discard())
+		err = errors.Join(err, i.server.kill(), volume.discard())
 	}
 	if err = errors.Join(err, logged.end()); err != nil {
 		return err
 	}
+	i.base = base
 	i.log, err = readRecords(logged.log)
 	i.log = i.log[:min(end, uint64(len(i.log)))] // without what unmounting writes
-	i.journal.disk = nil
 	return errors.Join(err, logged.position.close())
 }
+
+// dataOn is where the bus keeps its logs: in directories that it has to make
+// itself.
+func dataOn(v *volume) string { return filepath.Join(v.mount, "deep", "data") }
 
 // load publishes and reads until there is enough, and ends the server as a
 // power cut would.
 func (i *imaged) load(ctx context.Context, position *position) error {
+	i.journal.disk = position.now
+	defer func() { i.journal.disk = nil }()
 	i.began = position.now()
 	err := i.server.start(ctx)
 	if err != nil {
@@ -156,6 +172,9 @@ func (i *imaged) lookAt(ctx context.Context, want imaging) error {
 			if w := i.log[done]; w.kind == blockWrite {
 				i.base.write(w.offset, w.data)
 			}
+		}
+		if err := i.again(ctx, between.draw(i.log, i.rand), want); err != nil || i.enough(&i.sum) {
+			return err
 		}
 		for subset := range want.subsets {
 			cut := between.draw(i.log, i.rand)
@@ -218,6 +237,7 @@ func (i *imaged) image(ctx context.Context, cut cutPoint, way int, piece int64) 
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errFileSystem, err)
 	} else {
+		i.server.dir = dataOn(v)
 		err = i.judged(ctx, cut)
 		i.save(before.faults())
 		err = errors.Join(err, i.server.kill(), v.discard(), i.fs.check(ctx, image))
@@ -252,10 +272,11 @@ func (i *imaged) judged(ctx context.Context, cut cutPoint) error {
 			}
 		}
 	}
-	since := i.journal.before(uint64(cut.at))
+	since := i.since(cut)
 	err := i.server.start(ctx)
 	if err == nil {
 		_, err = i.look(ctx, since, false)
+		err = errors.Join(err, i.stillTold(ctx, cut, &v))
 	} else if errors.Is(err, errFault) {
 		v.wrong(&v.closed, "%v", err)
 		v.add(i.journal.judge(i.server.dump(ctx), since, false))

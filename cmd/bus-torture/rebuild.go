@@ -74,7 +74,18 @@ func (d disk) save(path string, size int64) error {
 	return f.Close()
 }
 
-// with is the disk with some sectors changed. The disk itself stays as it is.
+// clone shares nothing with the disk.
+func (d disk) clone() disk {
+	all := make(disk, len(d))
+	for page, b := range d {
+		copied := *b
+		all[page] = &copied
+	}
+	return all
+}
+
+// with is the disk with some sectors changed. The disk itself stays as it is, and
+// shares its other pages: who writes to one of both takes a clone.
 func (d disk) with(sectors map[int64][]byte) disk {
 	image := make(disk, len(d))
 	for page, b := range d {
