@@ -55,7 +55,7 @@ func encode(value any) []byte {
 
 // retryable says when trying again makes sense, for refusals that pass.
 func retryable(e *bus.Error) *bus.Error {
-	after := map[string]int{bus.ErrUnavailable.Code: 1, bus.ErrInsufficientSpace.Code: 10}[e.Code]
+	after := map[string]int{bus.ErrUnavailable.Code: 1, bus.ErrServerFull.Code: 5, bus.ErrTooManyStreams.Code: 5, bus.ErrInsufficientSpace.Code: 10}[e.Code]
 	if e.RetryAfter > 0 || after == 0 {
 		return e
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -58,6 +59,11 @@ func FuzzAnyRequestIsAnsweredOrRefused(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	f.Cleanup(func() {
+		if err := errors.Join(s.Shutdown(context.Background()), engine.Close()); err != nil {
+			f.Error(err)
+		}
+	})
 	for _, subject := range []string{"orders.a", "orders.b.c", "app.d"} {
 		if err := engine.Append(f.Context(), bus.Namespace(subject), []bus.Event{{Subject: subject, Payload: []byte(`{"x":"\n"}`)}}); err != nil {
 			f.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,10 @@ func (w *walk) directive(t *testing.T, d directive) {
 		c.Heartbeat = w.span(t, value)
 	case "body-timeout":
 		c.BodyTimeout = w.span(t, value)
+	case "max-streams-per-address":
+		if c.MaxStreamsPerAddress, _ = strconv.Atoi(value); c.MaxStreamsPerAddress < 1 {
+			t.Fatalf("line %d: want a number, found %q", d.line, value)
+		}
 	case "flip":
 		w.flip(t, value)
 	default:

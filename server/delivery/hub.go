@@ -192,6 +192,26 @@ func (h *Hub) Namespaces() []string {
 	return names
 }
 
+// MostInflight returns how many unacknowledged events the consumer with the most
+// of them has.
+func (h *Hub) MostInflight() int {
+	h.mu.Lock()
+	acking := make([]*Stream, 0, len(h.streams))
+	for s := range h.streams {
+		if s.flights != nil {
+			acking = append(acking, s)
+		}
+	}
+	h.mu.Unlock()
+	most := 0
+	for _, s := range acking {
+		s.mu.Lock()
+		most = max(most, s.flights.count())
+		s.mu.Unlock()
+	}
+	return most
+}
+
 // Streams returns how many open streams carry events of the namespace.
 func (h *Hub) Streams(namespace string) int {
 	h.mu.Lock()
