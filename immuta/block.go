@@ -30,10 +30,12 @@ const (
 	blockMagic    uint32 = 0x4B4C4231 // "1BLK" in the file
 	blockConstant uint32 = 0x5AA5C33C // keeps the last word from being zero
 	kindRecords   byte   = 1
+	kindGap       byte   = 2 // gap.go
 
 	flagLast    byte = 1 << 0 // the last block of its commit
 	flagPacked  byte = 1 << 1 // reserved: the body is compressed
 	flagSettled byte = 1 << 2 // all that precedes the commit was on stable storage before it was written
+	flagAtMost  byte = 1 << 3 // of a gap: so many records may be lost, or fewer
 
 	sealedPrefix = 48 // bytes of the header that are sealed with the records
 
@@ -60,7 +62,7 @@ func (h *block) frame() int64  { return blockHeader + int64(padded(int(h.body)))
 func (h *block) next() uint64  { return h.first + uint64(h.count) }
 func (h *block) last() bool    { return h.flags&flagLast != 0 }
 func (h *block) settled() bool { return h.flags&flagSettled != 0 }
-func (h *block) isStart() bool { return h.first == h.commit }
+func (h *block) isStart() bool { return h.first == h.commit || h.isGap() } // recovery may start here
 
 // seedAt starts the checksum of the header at offset. The salt is random and
 // never leaves the file, so that no payload can be made that contains what looks
@@ -108,10 +110,15 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 		first: le.Uint64(b[bhFirst:]), commit: le.Uint64(b[bhCommit:]), time: int64(le.Uint64(b[bhTime:])),
 		sum: le.Uint32(b[bhBodySum:]), plain: le.Uint32(b[bhPlain:]),
 	}
-	if h.kind != kindRecords {
-		return h, "", fmt.Errorf("block of kind %d, this program knows %d: %w", h.kind, kindRecords, ErrUnsupported)
+	known := flagLast | flagSettled
+	switch h.kind {
+	case kindRecords:
+	case kindGap:
+		known |= flagAtMost
+	default:
+		return h, "", fmt.Errorf("block of kind %d, this program knows %d and %d: %w", h.kind, kindRecords, kindGap, ErrUnsupported)
 	}
-	if unknown := h.flags &^ (flagLast | flagSettled); unknown != 0 {
+	if unknown := h.flags &^ known; unknown != 0 {
 		return h, "", fmt.Errorf("block flags %#x: %w", unknown, ErrUnsupported)
 	}
 	if le.Uint32(b[bhConstant:]) != blockConstant || !h.sane() {
@@ -122,6 +129,9 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 
 // sane bounds every field that sizes or indices are computed from.
 func (h *block) sane() bool {
+	if h.isGap() {
+		return h.saneGap()
+	}
 	return h.body >= h.plain && h.body <= maxBody &&
 		h.count >= 1 && h.count <= maxCount && h.count <= h.plain &&
 		h.commit >= 1 && h.commit <= h.first && h.first <= maxIndex && h.time >= 1
