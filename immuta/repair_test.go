@@ -150,11 +150,20 @@ func inDamage(all []immuta.Damage, index uint64) bool {
 	})
 }
 
+// shortCommits have all kinds of commits in little room: each bit is turned.
+var shortCommits = [][]string{
+	{"a", "", "ccc"},
+	{"first block of the second commit", "second block " + strings.Repeat("s", 30), "third"},
+	{"one"},
+	{"the last commit has blocks too", strings.Repeat("\x00", 20), "end"},
+}
+
 func TestAfterARepairEveryTurnedBitHasCostWhatVerifySaidAndNoMore(t *testing.T) {
 	forSealings(t, func(t *testing.T, o immuta.Options) {
-		for _, commits := range []int{1, len(someCommits)} {
-			s := makeSmall(t, o, someCommits[:commits]...)
-			for bit := range len(s.log) * 8 {
+		// Of a longer log some bits: there are pieces of zeros in it.
+		for stride, commits := range map[int][][]string{1: shortCommits, 3: shortCommits[:1], 17: someCommits} {
+			s := makeSmall(t, o, commits...)
+			for bit := 0; bit < len(s.log)*8; bit += stride {
 				var idx []byte
 				if bit%7 == 0 {
 					idx = s.idx
