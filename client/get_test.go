@@ -173,7 +173,7 @@ func TestAGapIsSaidInNumbersAndTheLoopGoesOn(t *testing.T) {
 			}
 			got = append(got, e.Index)
 		}
-		if want := (GapError{"app", "e_1", 114, 113, "retention"}); len(gaps) != 1 || *gaps[0] != want {
+		if want := (GapError{Namespace: "app", Requested: "e_1", ResumedIndex: 114, Lost: 113, Reason: "retention"}); len(gaps) != 1 || *gaps[0] != want {
 			t.Errorf("got %+v, want %+v", gaps, want)
 		}
 		if !slices.Equal(got, []uint64{1, 114}) {

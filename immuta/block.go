@@ -88,7 +88,7 @@ func (h *block) encode(b []byte, seed uint32) {
 	le.PutUint32(b[bhBodySum:], h.sum)
 	le.PutUint32(b[bhPlain:], h.plain)
 	le.PutUint32(b[bhConstant:], blockConstant)
-	le.PutUint32(b[bhSum:], crc32.Update(seed, castagnoli, b[:bhSum]))
+	le.PutUint32(b[bhSum:], headerSum(b, seed))
 }
 
 // decodeBlock reads a header. why is empty when it can be trusted; an unknown
@@ -100,7 +100,7 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 	if m := le.Uint32(b[bhMagic:]); m != blockMagic {
 		return h, fmt.Sprintf("a block starts with %08x, found %08x", blockMagic, m), nil
 	}
-	got, want := crc32.Update(seed, castagnoli, b[:bhSum]), le.Uint32(b[bhSum:])
+	got, want := headerSum(b, seed), le.Uint32(b[bhSum:])
 	if got != want {
 		return h, fmt.Sprintf("the block header's checksum is %08x, its bytes give %08x", want, got), nil
 	}
@@ -208,3 +208,6 @@ func allZero(b []byte) bool {
 	}
 	return true
 }
+
+// headerSum is the sum of an encoded header.
+func headerSum(b []byte, seed uint32) uint32 { return crc32.Update(seed, castagnoli, b[:bhSum]) }
