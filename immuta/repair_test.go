@@ -107,12 +107,17 @@ func (s *small) isGood(t testing.TB, fs *faultfs.FS, before immuta.Report) {
 	if again, err := immuta.Repair(dir, name, o, true); err != nil || again.Done || fs.Calls() != calls {
 		t.Fatalf("second repair: got %+v and %v after %d calls, want nothing done", again, err, fs.Calls()-calls)
 	}
+	// What reads as an unfinished commit behind the damage is cut at open.
+	last := uint64(len(s.records))
+	if now, err := immuta.Verify(dir, name, o); err == nil && now.Torn != nil {
+		last = min(last, now.Next-1)
+	}
 	l, err := immuta.Open(dir, name, o)
 	if err != nil || l.Err() != nil {
 		t.Fatalf("open: %v, %v", err, l.Err())
 	}
 	served, gaps := readOver(t, l)
-	for i, rec := range s.records {
+	for i, rec := range s.records[:last] {
 		index := uint64(i + 1)
 		got, there := served[index]
 		if there && got != rec {
@@ -127,8 +132,8 @@ func (s *small) isGood(t testing.TB, fs *faultfs.FS, before immuta.Report) {
 		}
 	}
 	got, err := l.Append(context.Background(), [][]byte{[]byte("new")})
-	if err != nil || got.First <= uint64(len(s.records)) {
-		t.Fatalf("append: got index %d and %v, want one that was never given, over %d", got.First, err, len(s.records))
+	if err != nil || got.First <= last {
+		t.Fatalf("append: got index %d and %v, want one that was never given, over %d", got.First, err, last)
 	}
 	l.Close()
 	o.FS = fs.After(faultfs.None, nil)
