@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Error is a refusal as it travels on the wire (application/problem+json, RFC
@@ -87,6 +88,7 @@ var (
 	ErrNotDelivered      = newError(404, "not_delivered", "the event is not with this consumer")
 	ErrMethodNotAllowed  = newError(405, "method_not_allowed", "the method is not allowed here")
 	ErrNotAcceptable     = newError(406, "not_acceptable", "none of the accepted types can be answered")
+	ErrEventLost         = newError(410, "event_lost", "the event was lost to damage, and the log has been repaired since")
 	ErrRequestTimeout    = newError(408, "request_timeout", "the body did not arrive in time")
 	ErrTooLarge          = newError(413, "too_large", "the event or batch is over the limit")
 	ErrUnsupportedMedia  = newError(415, "unsupported_media_type", "the content type or encoding cannot be taken")
@@ -105,15 +107,20 @@ var (
 )
 
 // DamageError says that the events with indexes From to Next-1 of a namespace
-// cannot be read. Next is 0 when nothing readable is known after them.
+// cannot be read. Next is 0 when nothing readable is known after them; never
+// when they are lost for good.
 type DamageError struct {
 	Namespace  string
 	From, Next uint64
-	Err        error // what was found, with file and offset
+	Repaired   time.Time // when the log was repaired: the events are lost for good, and the log says so itself; zero: it was not
+	Err        error     // what was found, with file and offset
 }
 
 // Error names the range and the cause.
 func (e *DamageError) Error() string {
+	if !e.Repaired.IsZero() {
+		return fmt.Sprintf("namespace %s has lost the events %d to %d to damage, which was repaired %s", e.Namespace, e.From, e.Next-1, e.Repaired.UTC().Format(time.RFC3339))
+	}
 	if e.Next == 0 {
 		return fmt.Sprintf("namespace %s is damaged from index %d on: %v", e.Namespace, e.From, e.Err)
 	}

@@ -76,6 +76,9 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 		return bus.ErrTooLarge.With("at most %d bytes are taken", tooLarge.Limit)
 	}
 	if damage, ok := errors.AsType[*bus.DamageError](err); ok {
+		if !damage.Repaired.IsZero() {
+			return bus.ErrEventLost.With("%s", damage)
+		}
 		s.log.Error("damaged log", "namespace", damage.Namespace, "from", damage.From, "next", damage.Next, "error", damage.Err)
 		return bus.ErrCorrupt.With("%s", damage)
 	}

@@ -40,7 +40,9 @@ type Reader = interface {
 	Close()
 }
 
-// DamageError says which indexes cannot be read.
+// DamageError says which indexes cannot be read: because of damage, or, when
+// its Repaired is set, because they are lost for good and the log is repaired.
+// A Reader says either again until Seek leaves it behind.
 type DamageError = bus.DamageError
 
 // Format is how events become bytes. Encode appends one frame to dst; it must
