@@ -19,11 +19,12 @@ import (
 // before the connection ends. Behind them the kernel's queue keeps who knocks,
 // so that a flood costs no descriptors, no work and no lines in the log.
 type gate struct {
-	most   int           // 0: no limit
-	normal int           // above this many, a connection is one held back
-	slots  chan struct{} // one for each open connection; nil without a limit
-	wait   time.Duration // for all that one held back has to say: it must not keep a probe out
-	open   atomic.Int64
+	most    int           // 0: no limit
+	normal  int           // above this many, a connection is one held back
+	slots   chan struct{} // one for each open connection; nil without a limit
+	wait    time.Duration // for all that one held back has to say: it must not keep a probe out
+	unheard time.Duration // a peer that acknowledges nothing for so long is let go
+	open    atomic.Int64
 
 	freed  chan struct{} // holds a token when a connection has ended
 	errors func()        // counts a failed accept
@@ -45,8 +46,8 @@ const (
 	acceptPauseMax = time.Second
 )
 
-func newGate(most int, wait time.Duration, log *slog.Logger, failed func()) *gate {
-	g := &gate{most: max(most, 0), wait: wait, freed: make(chan struct{}, 1), errors: failed, log: log}
+func newGate(most int, wait, unheard time.Duration, log *slog.Logger, failed func()) *gate {
+	g := &gate{most: max(most, 0), wait: wait, unheard: unheard, freed: make(chan struct{}, 1), errors: failed, log: log}
 	g.full.every, g.failed.every = time.Minute, time.Minute
 	if g.most > 0 {
 		g.slots = make(chan struct{}, g.most)
@@ -85,6 +86,7 @@ func (l *gateListener) Accept() (net.Conn, error) {
 	for pause := acceptPauseMin; ; pause = min(2*pause, acceptPauseMax) {
 		c, err := l.Listener.Accept()
 		if err == nil {
+			letGoUnheard(c, l.gate.unheard)
 			return l.gate.admit(c), nil
 		}
 		if !shortage(err) || !l.gate.outlast(err, pause, l.closed) {
