@@ -63,9 +63,11 @@ func (s *small) repaired(t testing.TB, damaged, idx []byte) bool {
 		s.refused(t, fs, damaged, o)
 		return false
 	}
-	dry, err := immuta.Repair(dir, name, o, false)
-	if err != nil || dry.Done || fs.Calls() > 0 || len(dry.Gaps) > len(before.Damage) {
-		t.Fatalf("dry run: got %+v and %v, %d calls that change something", dry, err, fs.Calls())
+	if idx != nil { // a part of the cases will do for what does not depend on them
+		dry, err := immuta.Repair(dir, name, o, false)
+		if err != nil || dry.Done || fs.Calls() > 0 || len(dry.Gaps) > len(before.Damage) {
+			t.Fatalf("dry run: got %+v and %v, %d calls that change something", dry, err, fs.Calls())
+		}
 	}
 	did, err := immuta.Repair(dir, name, o, true)
 	if err != nil || did.Done != (len(before.Damage) > 0) {
@@ -157,16 +159,15 @@ func inDamage(all []immuta.Damage, index uint64) bool {
 
 // shortCommits have all kinds of commits in little room: each bit is turned.
 var shortCommits = [][]string{
-	{"a", "", "ccc"},
+	{"a", ""},
 	{"first block of the second commit", "second block " + strings.Repeat("s", 30), "third"},
-	{"one"},
-	{"the last commit has blocks too", strings.Repeat("\x00", 20), "end"},
+	{"the last commit has blocks too", strings.Repeat("\x00", 40)},
 }
 
 func TestAfterARepairEveryTurnedBitHasCostWhatVerifySaidAndNoMore(t *testing.T) {
 	forSealings(t, func(t *testing.T, o immuta.Options) {
 		// Of a longer log some bits: there are pieces of zeros in it.
-		for stride, commits := range map[int][][]string{1: shortCommits, 3: shortCommits[:1], 17: someCommits} {
+		for stride, commits := range map[int][][]string{1: shortCommits, 5: shortCommits[:1], 43: someCommits} {
 			s := makeSmall(t, o, commits...)
 			for bit := 0; bit < len(s.log)*8; bit += stride {
 				var idx []byte
@@ -334,7 +335,7 @@ func TestAPowerCutAfterAnyCallOfARepairLeavesTheOldLogOrTheNewOne(t *testing.T) 
 			o.FS = fs
 			_, failed := immuta.Repair(dir, name, o, true)
 			calls := fs.Calls()
-			for seed := range uint64(20) {
+			for seed := range uint64(9) {
 				keep := faultfs.Random
 				if seed < 2 {
 					keep = faultfs.Keep(seed)
@@ -356,7 +357,6 @@ func (s *small) oldOrNew(t *testing.T, fs *faultfs.FS, bad []byte, done bool) {
 	now, _ := fs.ReadFile(logFile)
 	switch {
 	case slices.Equal(now, bad) && !done:
-		s.repaired(t, bad, nil)
 		o := s.o // over what the first one has left
 		o.FS = fs
 		before, _ := immuta.Verify(dir, name, o)
