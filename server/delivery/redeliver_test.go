@@ -111,3 +111,23 @@ func TestRedeliveriesGoBeforeNewEvents(t *testing.T) {
 		wantChunk(t, s, "a.x 1(2)\na.x 2(2)\na.x 3(1)\n")
 	})
 }
+
+// A wip may bring a deadline forward: behind a nak with a long delay it does.
+func TestAWipBehindALongNakIsRedeliveredAfterTheRedeliveryTime(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
+		m.publish("a.x")
+		s := ackStream(t, h, AckSpec{Redelivery: time.Second})
+		defer s.Close()
+		wantChunk(t, s, "a.x 1(1)\n")
+		settle(t, h, Verdict{Kind: Nak, Delay: time.Hour}, false, 1)
+		begin := time.Now()
+		go func() {
+			<-time.After(time.Minute) // Next sleeps by now, until the nak's hour has passed
+			settle(t, h, Verdict{Kind: Wip}, false, 1)
+		}()
+		wantChunk(t, s, "a.x 1(2)\n")
+		if got, want := time.Since(begin), time.Minute+time.Second; got != want {
+			t.Errorf("delivered again after %s, want %s", got, want)
+		}
+	})
+}
