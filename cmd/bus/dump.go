@@ -101,6 +101,8 @@ func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, p *pr
 	if err != nil {
 		return 0, err
 	}
+	to, isStdout := w.(stdout)
+	d.terminal = isStdout && isTerminal(to.w)
 	for _, one := range all {
 		err := src.read(ctx, one, false, func(events []bus.Event) error {
 			p.show(d.end.Events)
