@@ -69,7 +69,7 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 			return 0, bus.AtLine(err, i+1)
 		}
 		if first, twice := seen[e.Id]; twice && !sameEvent(&events[first], e) {
-			return 0, bus.AtLine(fmt.Errorf("the id %s stands for two different events; the source is not what bus wrote", e.Id), i+1)
+			return 0, bus.AtLine(bus.ErrInvalidEvent.With("the id %s stands for two different events: the source is not what bus wrote", e.Id), i+1)
 		} else if have || twice {
 			continue
 		}
