@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,4 +131,23 @@ func TestAWipBehindALongNakIsRedeliveredAfterTheRedeliveryTime(t *testing.T) {
 			t.Errorf("delivered again after %s, want %s", got, want)
 		}
 	})
+}
+
+// Deadlines are by the monotonic clock, so that an hour that is put back or
+// forward redelivers nothing early and holds nothing up.
+func TestDeadlinesDoNotFollowTheWallClock(t *testing.T) {
+	fs := newFlights(AckSpec{Redelivery: time.Second, Attempts: 3, Inflight: 3})
+	e := &bus.Event{Id: "e", Subject: "a.x", Index: 1}
+	fs.launch(nil, e, time.Now())
+	fl := fs.byID["e"]
+	s := &Stream{flights: fs}
+	for _, v := range []Verdict{{Kind: Wip}, {Kind: Nak}, {Kind: Nak, Delay: time.Hour}, {Kind: Wip}} {
+		s.apply(fl, v)
+		if got := fl.due.String(); !strings.Contains(got, "m=+") {
+			t.Errorf("after %+v: got the deadline %s, wanted one with a monotonic reading", v, got)
+		}
+	}
+	if got := fl.sentAt.String(); !strings.Contains(got, "m=+") {
+		t.Errorf("got a delivery at %s, wanted a monotonic reading", got)
+	}
 }
