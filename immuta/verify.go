@@ -13,6 +13,9 @@ type Report struct {
 	Next    uint64 // one past the last good record
 	Damage  []Damage
 	Torn    *Damage // an unfinished last commit: no damage; the next Open for writing cuts it
+
+	openBlocks  int // of the commit at hand, which may turn out to be torn
+	openRecords uint64
 }
 
 // Damage is a place in a log where records cannot be read.
@@ -87,13 +90,31 @@ func (r *Report) inspect(s *segment) func(*block, []byte, int64) string {
 				opened = plain
 			}
 		}
-		r.Blocks++
-		r.Records += uint64(h.count)
+		r.count(h)
 		return ""
 	}
 }
 
+func (r *Report) count(h *block) {
+	if h.isStart() {
+		r.openBlocks, r.openRecords = 0, 0
+	}
+	r.Blocks++
+	r.Records += uint64(h.count)
+	r.openBlocks++
+	r.openRecords += uint64(h.count)
+	if h.last() {
+		r.openBlocks, r.openRecords = 0, 0
+	}
+}
+
+// fill ends the report. The good blocks of a torn commit are not in the log: a
+// commit is whole or absent.
 func (r *Report) fill(c *scan) {
+	if c.torn != nil {
+		r.Blocks -= r.openBlocks
+		r.Records -= r.openRecords
+	}
 	r.Next = c.next
 	for _, d := range c.met {
 		r.Damage = append(r.Damage, Damage{Offset: d.Offset, Why: d.Why, From: d.From, Next: d.Next})
