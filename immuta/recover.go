@@ -71,14 +71,32 @@ func (c *scan) run(from entry) error {
 			continue
 		}
 		stop, err := c.judge(bad, frame)
-		if err != nil || stop {
+		if err != nil {
 			return err
+		}
+		if stop {
+			c.reach()
+			return nil
 		}
 	}
 	if c.commit != 0 && c.damage == nil {
 		c.tear("the file ends inside a commit")
 	}
+	c.reach()
 	return nil
+}
+
+// reach brings the end up to the last damage when no whole commit follows it:
+// else readers would stop before it as if nothing had ever been there. That
+// commit was answered, so its good blocks are still to be read.
+func (c *scan) reach() {
+	if len(c.met) == 0 || c.lost != nil || c.met[len(c.met)-1].From < c.tail.next {
+		return
+	}
+	last := *c.met[len(c.met)-1]
+	last.Next = 0 // what follows was never finished
+	c.lost = &last
+	c.tail.next, c.tail.end = last.From, last.Offset
 }
 
 // misplaced tells a good block that does not belong where it is.
