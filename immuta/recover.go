@@ -43,6 +43,7 @@ type scan struct {
 	entered bool        // the open commit was entered behind damage, its start is lost
 	behind  bool        // the block before was a gap
 	latest  int64       // time of the last good block
+	open    bool        // the last commit was never finished, and stands there still
 }
 
 // wound is a damaged place: what lies between two good blocks.
@@ -86,14 +87,32 @@ func (c *scan) run(from entry) error {
 			continue
 		}
 		stop, err := c.judge(bad, frame)
-		if err != nil || stop {
+		if err != nil {
 			return err
 		}
+		if stop {
+			c.reach()
+			return nil
+		}
 	}
-	if c.commit != 0 && c.damage == nil {
+	if c.open = c.commit != 0; c.open && c.damage == nil {
 		c.tear("the file ends inside a commit")
 	}
+	c.reach()
 	return nil
+}
+
+// reach brings the end up to the last damage when no whole commit follows it:
+// else readers would stop before it as if nothing had ever been there. That
+// commit was answered, so its good blocks are still to be read.
+func (c *scan) reach() {
+	if len(c.met) == 0 || c.lost != nil || c.met[len(c.met)-1].From < c.tail.next {
+		return
+	}
+	last := c.met[len(c.met)-1].CorruptError
+	last.Next = 0 // what follows was never finished
+	c.lost = &last
+	c.tail.next, c.tail.end = last.From, last.Offset
 }
 
 // misplaced tells a good block that does not belong where it is.
@@ -163,11 +182,10 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	if unwritten && c.damage == nil {
-		c.tear(bad.why)
-		return true, nil
-	}
-	if unwritten { // behind damage nothing is cut: the file is not written to
+	if c.open = unwritten; unwritten {
+		if c.damage == nil { // behind damage nothing is cut: the file is not written to
+			c.tear(bad.why)
+		}
 		return true, nil
 	}
 	h, at, found, err := c.onward(bad)
@@ -181,6 +199,9 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 		w.lost, w.atMost = c.lostAtEnd(bad)
 	}
 	c.met = append(c.met, w)
+	if c.inspect != nil {
+		c.inspect.keep()
+	}
 	if c.damage == nil {
 		c.damage = &w.CorruptError
 	}

@@ -183,9 +183,7 @@ func (p *patch) apply() error {
 
 // fits asks for room before anything is written.
 func (p *patch) fits() error {
-	disk, ok := p.o.FS.(interface {
-		Free(dir string) (int64, error)
-	})
+	disk, ok := p.o.FS.(Roomy)
 	if !ok {
 		return nil
 	}

@@ -74,6 +74,9 @@ func (s *segment) inspect(x *index) (*scan, Report, error) {
 	i := &inspection{outer: s.checked() == CheckedOuter}
 	c := &scan{segment: s, size: size, index: x, inspect: i}
 	err = c.run(entry{first: s.first, offset: s.data(), start: true})
+	if c.open {
+		i.leave()
+	}
 	r := Report{Path: s.path, Checked: s.checked(), Bytes: size, First: s.first, Blocks: i.blocks, Records: i.records}
 	r.fill(c)
 	return c, r, err
@@ -96,6 +99,9 @@ type inspection struct {
 	blocks  int
 	records uint64
 	saved   []byte // body of the last gap
+
+	openBlocks  int // of the commit at hand, which may turn out to be torn
+	openRecords uint64
 }
 
 // opens says what is wrong inside a frame; "" when nothing is.
@@ -122,11 +128,37 @@ func (i *inspection) opens(s *segment, h *block, frame []byte, at int64) string 
 func (i *inspection) look(s *segment, h *block, frame []byte, at int64) string {
 	i.saved = nil
 	why := i.opens(s, h, frame, at)
-	if why == "" && !h.isGap() {
-		i.blocks++
-		i.records += uint64(h.count)
+	if why == "" {
+		i.count(h)
 	}
 	return why
+}
+
+func (i *inspection) count(h *block) {
+	if h.isStart() {
+		i.keep()
+	}
+	if h.isGap() {
+		return
+	}
+	i.blocks++
+	i.records += uint64(h.count)
+	i.openBlocks++
+	i.openRecords += uint64(h.count)
+	if h.last() {
+		i.keep()
+	}
+}
+
+// keep says that what was counted so far stays: its commit is whole, or is
+// damaged, of which all that is good is kept.
+func (i *inspection) keep() { i.openBlocks, i.openRecords = 0, 0 }
+
+// leave takes back what was counted of a commit that was never finished: its good
+// blocks are not in the log, a commit is whole or absent.
+func (i *inspection) leave() {
+	i.blocks -= i.openBlocks
+	i.records -= i.openRecords
 }
 
 // gap notes what the gap block at hand says; several in a row are one gap.

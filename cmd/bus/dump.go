@@ -104,6 +104,8 @@ func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, damag
 		return 0, err
 	}
 	damage.lost = d.gap
+	to, isStdout := w.(stdout)
+	d.terminal = isStdout && isTerminal(to.w)
 	for _, one := range all {
 		err := src.read(ctx, one, false, func(events []bus.Event) error {
 			p.show(d.end.Events)

@@ -53,10 +53,11 @@ type dumpEnd struct {
 
 // dumpWriter writes one dump. It is for one goroutine.
 type dumpWriter struct {
-	w   io.Writer
-	sum hash.Hash
-	end dumpEnd
-	buf []byte // reused
+	w        io.Writer
+	terminal bool // w is one: it is to show, not to obey
+	sum      hash.Hash
+	end      dumpEnd
+	buf      []byte // reused
 }
 
 // newDumpWriter writes the first line.
@@ -75,7 +76,7 @@ func newDumpWriter(w io.Writer, namespaces []string, now time.Time) (*dumpWriter
 // write writes whole lines and counts them into the checksum.
 func (d *dumpWriter) write(lines []byte) error {
 	d.sum.Write(lines)
-	_, err := d.w.Write(lines)
+	_, err := d.w.Write(forTerminal(lines, d.terminal))
 	return err
 }
 

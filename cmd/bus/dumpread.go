@@ -107,6 +107,9 @@ func (d *dumpReader) event() (bus.Event, error) {
 		if err != nil {
 			return e, d.fail("%w", err)
 		}
+		if len(line) > 2*len(e.Payload)+1024 { // a thousand of them may wait to be written
+			e.Payload = bytes.Clone(e.Payload)
+		}
 		return e, d.count(&e)
 	}
 }

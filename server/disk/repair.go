@@ -38,6 +38,12 @@ func repair(dir, name string, o Options, write bool) (Repaired, error) {
 		if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
 			return r, err
 		}
+		root, err := immuta.OpenRoot(dir)
+		if err != nil {
+			return r, err
+		}
+		defer root.Close()
+		o.FS = root
 	}
 	if write {
 		lock, err := immuta.LockDir(o.FS, dir)
