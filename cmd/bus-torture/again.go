@@ -23,7 +23,7 @@ func (i *imaged) again(ctx context.Context, cut cutPoint, want imaging) error {
 	}
 	err := second.lookAt(ctx, imaging{subsets: 1, perLife: want.second})
 	i.images, i.torn, i.gentle = i.images+second.images, i.torn+second.torn, i.gentle+second.gentle
-	i.twice += second.images
+	i.twice, i.tailed = i.twice+second.images, i.tailed+second.tailed
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,7 @@ type imaged struct {
 	since  func(cutPoint) int64 // clock, up to which what was noted has to be there
 	images int
 	twice  int                     // of them, after a second cut
+	tailed int                     // of them, where the bus cut off what was not a whole commit
 	gentle int                     // of them, made again with whole pages
 	torn   int                     // of them, with sectors that no flush covered
 	enough func(sum *verdict) bool // says when no further image is needed
@@ -49,7 +51,7 @@ type imaging struct {
 func (h *harness) images(ctx context.Context, check, binary string, want imaging, on []fileSystem) error {
 	begun := time.Now()
 	var sum verdict
-	points, images, again, torn, gentle, answers := 0, 0, 0, 0, 0, 0
+	points, images, again, torn, tailed, gentle, answers := 0, 0, 0, 0, 0, 0, 0
 	for number := 0; points < want.points && ctx.Err() == nil; number++ {
 		if h.life >= 0 {
 			number, want.points = h.life, 0 // the only one
@@ -61,14 +63,14 @@ func (h *harness) images(ctx context.Context, check, binary string, want imaging
 		}
 		sum.add(&l.sum)
 		points += want.perLife
-		again += l.twice
+		again, tailed = again+l.twice, tailed+l.tailed
 		images, torn, gentle, answers = images+l.images, torn+l.torn, gentle+l.gentle, answers+l.journal.answersSoFar()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	h.say(check, "%d images at %d flushes, %d of them cut again while they were opened, %d of them with unflushed sectors, %d with whole pages since the file system bore no less, %d events answered, %d in the images: %s; %s",
-		images, points, again, torn, gentle, answers, sum.events, &sum, time.Since(begun).Round(time.Second))
+	h.say(check, "%d images at %d flushes, %d of them cut again while they were opened, %d of them with unflushed sectors, %d with an unfinished commit, %d with whole pages since the file system bore no less, %d events answered, %d in the images: %s; %s",
+		images, points, again, torn, tailed, gentle, answers, sum.events, &sum, time.Since(begun).Round(time.Second))
 	if sum.faults() > 0 {
 		return fmt.Errorf("%w:\n%s", errFault, sum.told())
 	}
@@ -275,6 +277,9 @@ func (i *imaged) judged(ctx context.Context, cut cutPoint) error {
 	since := i.since(cut)
 	err := i.server.start(ctx)
 	if err == nil {
+		if strings.Contains(i.server.said(), `"saved_to"`) {
+			i.tailed++
+		}
 		_, err = i.look(ctx, since, false)
 		err = errors.Join(err, i.stillTold(ctx, cut, &v))
 	} else if errors.Is(err, errFault) {

@@ -72,7 +72,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.images.points, "image-points", 18, "between how many flushes each of the checks of images takes the power")
 	f.IntVar(&s.images.subsets, "image-subsets", 5, "how many disks with other unflushed sectors it makes at each")
 	f.IntVar(&s.images.perLife, "image-life", 6, "how many of the points belong to one load")
-	f.IntVar(&s.images.second, "image-again", 2, "how many disks it makes at each of a second cut, while the first is opened")
+	f.IntVar(&s.images.second, "image-again", 1, "how many disks it makes at each of a second cut, while the first is opened")
 	f.IntVar(&s.histories, "histories", 8, "how many histories each of the checks of histories makes")
 	f.IntVar(&s.errors, "errors", 40, "how many of the calls that can fail errors makes fail; 1000: all of them")
 	f.IntVar(&s.many.streams, "streams", 2000, "how many streams many opens")
