@@ -7,14 +7,15 @@ type NamespaceInfo struct {
 	Name        string    `json:"name"`
 	First       uint64    `json:"first_index"` // oldest event kept; Last+1 when there is none
 	Last        uint64    `json:"last_index"`  // newest readable event; 0 when there was none
-	Events      uint64    `json:"events"`
+	Events      uint64    `json:"events"`      // indexes that were given; those lost to damage count, too
 	Bytes       int64     `json:"bytes"`
 	FirstAt     time.Time `json:"first_at,omitzero"` // when the oldest was committed
 	LastAt      time.Time `json:"last_at,omitzero"`
+	FreeBytes   int64     `json:"free_bytes,omitempty"` // of the disk it is on; 0: not known
 	Sealed      bool      `json:"sealed"`
 	KeyID       string    `json:"key_id,omitempty"`
 	Incarnation string    `json:"incarnation"`       // what the ids of its events begin with
 	TornTails   uint64    `json:"torn_tails"`        // unanswered tails cut since the server opened it
-	Problem     string    `json:"problem,omitempty"` // why it takes no more events
+	Problem     string    `json:"problem,omitempty"` // why it takes no events now
 	Streams     int       `json:"streams,omitempty"` // connected now
 }

@@ -6,23 +6,34 @@ import "fmt"
 type Report struct {
 	Path    string
 	Checked string // CheckedSealed, CheckedPlain or CheckedOuter
-	Blocks  int
-	Records uint64
+	Blocks  int    // good ones
+	Records uint64 // in them
 	Bytes   int64  // of the file
 	First   uint64 // first index kept
 	Next    uint64 // one past the last good record
 	Damage  []Damage
-	Torn    *Damage // an unfinished last commit: no damage; the next Open for writing cuts it
-
-	openBlocks  int // of the commit at hand, which may turn out to be torn
-	openRecords uint64
+	Gaps    []*GapError // damage of earlier days, which was repaired: the log is good there
+	Torn    *Damage     // an unfinished last commit: no damage; the next Open for writing cuts it
 }
 
 // Damage is a place in a log where records cannot be read.
 type Damage struct {
 	Offset     int64
+	Bytes      int64 // up to the next good block, or to the end of the file
 	Why        string
 	From, Next uint64 // as in CorruptError
+	Lost       uint64 // records; at the end of the log, when AtMost, what the bytes could have held
+	AtMost     bool
+}
+
+// Lost sums up what is damaged: records, and the bytes that hold them. Records
+// are at most so many when atMost.
+func (r *Report) Lost() (records uint64, bytes int64, atMost bool) {
+	for i := range r.Damage {
+		d := &r.Damage[i]
+		records, bytes, atMost = records+d.Lost, bytes+d.Bytes, atMost || d.AtMost
+	}
+	return records, bytes, atMost
 }
 
 // What Verify could check.
@@ -50,18 +61,22 @@ func Verify(dir, name string, o Options) (Report, error) {
 		return Report{}, err
 	}
 	defer s.file.Close()
+	_, r, err := s.inspect(&index{seg: s})
+	return r, err
+}
+
+// inspect scans the whole file and looks into every block.
+func (s *segment) inspect(x *index) (*scan, Report, error) {
 	size, err := s.file.Size()
 	if err != nil {
-		return Report{}, fmt.Errorf("verify %s: %w", s.path, err)
+		return nil, Report{}, fmt.Errorf("verify %s: %w", s.path, err)
 	}
-	r := Report{Path: s.path, Checked: s.checked(), Bytes: size, First: s.first}
-	c := scan{segment: s, size: size, index: &index{seg: s}}
-	c.inspect = r.inspect(s)
-	if err := c.run(entry{first: s.first, offset: s.data(), start: true}); err != nil {
-		return r, err
-	}
-	r.fill(&c)
-	return r, nil
+	i := &inspection{outer: s.checked() == CheckedOuter}
+	c := &scan{segment: s, size: size, index: x, inspect: i}
+	err = c.run(entry{first: s.first, offset: s.data(), start: true})
+	r := Report{Path: s.path, Checked: s.checked(), Bytes: size, First: s.first, Blocks: i.blocks, Records: i.records}
+	r.fill(c)
+	return c, r, err
 }
 
 func (s *segment) checked() string {
@@ -74,52 +89,94 @@ func (s *segment) checked() string {
 	return CheckedSealed
 }
 
-// inspect opens what is inside a frame whose checksums are good, and counts it.
-func (r *Report) inspect(s *segment) func(*block, []byte, int64) string {
-	var opened []byte
-	return func(h *block, frame []byte, at int64) string {
-		if r.Checked != CheckedOuter {
-			plain, why := s.plain(opened[:0], h, frame, at)
-			if why != "" {
-				return why
-			}
-			if _, why := splitRecords(nil, plain, h.count); why != "" {
-				return why
-			}
-			if s.sealer != nil {
-				opened = plain
-			}
-		}
-		r.count(h)
+// inspection opens what is inside frames whose checksums are good, and counts it.
+type inspection struct {
+	outer   bool // there is no key
+	opened  []byte
+	blocks  int
+	records uint64
+	saved   []byte // body of the last gap
+
+	openBlocks  int // of the commit at hand, which may turn out to be torn
+	openRecords uint64
+}
+
+// opens says what is wrong inside a frame; "" when nothing is.
+func (i *inspection) opens(s *segment, h *block, frame []byte, at int64) string {
+	if i.outer {
 		return ""
 	}
+	plain, why := s.plain(i.opened[:0], h, frame, at)
+	if why != "" {
+		return why
+	}
+	if s.sealer != nil {
+		i.opened = plain
+	}
+	if h.isGap() {
+		i.saved = plain
+		return ""
+	}
+	_, why = splitRecords(nil, plain, h.count)
+	return why
 }
 
-func (r *Report) count(h *block) {
+// look is opens for a frame at its place: a good one counts.
+func (i *inspection) look(s *segment, h *block, frame []byte, at int64) string {
+	i.saved = nil
+	why := i.opens(s, h, frame, at)
+	switch {
+	case why != "":
+	case h.isGap():
+		i.settle() // it ends the commit before it
+	default:
+		i.count(h)
+	}
+	return why
+}
+
+// settle says that what was counted is in the log.
+func (i *inspection) settle() { i.openBlocks, i.openRecords = 0, 0 }
+
+func (i *inspection) count(h *block) {
 	if h.isStart() {
-		r.openBlocks, r.openRecords = 0, 0
+		i.settle()
 	}
-	r.Blocks++
-	r.Records += uint64(h.count)
-	r.openBlocks++
-	r.openRecords += uint64(h.count)
+	i.blocks++
+	i.records += uint64(h.count)
+	i.openBlocks++
+	i.openRecords += uint64(h.count)
 	if h.last() {
-		r.openBlocks, r.openRecords = 0, 0
+		i.settle()
 	}
 }
 
-// fill ends the report. The good blocks of a torn commit are not in the log: a
-// commit is whole or absent.
-func (r *Report) fill(c *scan) {
-	if c.torn != nil {
-		r.Blocks -= r.openBlocks
-		r.Records -= r.openRecords
+// gap notes what the gap block at hand says; several in a row are one gap.
+func (i *inspection) gap(s *segment, gaps []*GapError, h *block, at int64, behind bool) []*GapError {
+	g := s.gapError(h, i.saved, at, h.first)
+	if n := len(gaps); behind && n > 0 && gaps[n-1].Next == g.From {
+		gaps[n-1].Next, gaps[n-1].AtMost = g.Next, gaps[n-1].AtMost || g.AtMost
+		return gaps
 	}
-	r.Next = c.next
-	for _, d := range c.met {
-		r.Damage = append(r.Damage, Damage{Offset: d.Offset, Why: d.Why, From: d.From, Next: d.Next})
+	return append(gaps, g)
+}
+
+// fill ends the report. The good blocks of an unfinished last commit are not in
+// the log, a commit is whole or absent; those before damage at the very end are.
+func (r *Report) fill(c *scan) {
+	unfinished := c.commit != 0 && (len(c.met) == 0 || c.met[len(c.met)-1].Next != 0)
+	if c.torn != nil || unfinished {
+		r.Blocks -= c.inspect.openBlocks
+		r.Records -= c.inspect.openRecords
+	}
+	r.Next, r.Gaps = c.tail.next, c.gaps
+	for i := range c.met {
+		d := &c.met[i]
+		r.Damage = append(r.Damage, Damage{
+			Offset: d.Offset, Bytes: d.end - d.Offset, Why: d.Why, From: d.From, Next: d.Next, Lost: d.lost, AtMost: d.atMost,
+		})
 	}
 	if t := c.torn; t != nil {
-		r.Torn = &Damage{Offset: t.offset, Why: t.why, From: c.next}
+		r.Torn = &Damage{Offset: t.offset, Bytes: t.size, Why: t.why, From: c.tail.next}
 	}
 }

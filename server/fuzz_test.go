@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -82,6 +83,11 @@ func fuzzServer(f *testing.F) (*server.Server, *disk.Engine) {
 	if err != nil {
 		f.Fatal(err)
 	}
+	f.Cleanup(func() {
+		if err := errors.Join(s.Shutdown(context.Background()), engine.Close()); err != nil {
+			f.Error(err)
+		}
+	})
 	return s, engine
 }
 

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"errors"
 	"net/http"
-	"os"
 	"runtime"
 	"time"
 
@@ -28,6 +26,9 @@ type metrics struct {
 	gaps       *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
 	slow       prometheus.Counter
+
+	limited      *prometheus.CounterVec
+	acceptErrors prometheus.Counter
 }
 
 func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
@@ -47,12 +48,15 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 		gaps:     counters("bus_gaps_total", "Gaps said in streams.", "reason"),
 		refusals: counters("bus_refusals_total", "Requests refused.", "code"),
 		slow:     counter("bus_slow_evictions_total", "Streams let go because the peer did not read in time."),
+
+		limited:      counters("bus_limit_refusals_total", "Requests refused because of a limit.", "limit"),
+		acceptErrors: counter("bus_accept_errors_total", "Connections that could not be accepted, for want of descriptors or memory."),
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "bus_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, build,
+	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -92,19 +96,15 @@ func (m *metrics) settled(kind delivery.Kind, n int) {
 	m.verdicts.WithLabelValues(names[kind]).Add(float64(n))
 }
 
-// slowEviction counts a failed write when it failed for want of time.
-func (m *metrics) slowEviction(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		m.slow.Inc()
-	}
-}
+// overLimit counts a refusal under the limit that it is for.
+func (m *metrics) overLimit(limit string) { m.limited.WithLabelValues(limit).Inc() }
 
 // engineCollector asks the engine when somebody looks, so that counting costs
 // the publish path nothing.
 type engineCollector struct {
-	engine                         Engine
-	hub                            *delivery.Hub
-	bytes, last, streams, impaired *prometheus.Desc
+	engine                               Engine
+	hub                                  *delivery.Hub
+	bytes, free, last, streams, impaired *prometheus.Desc
 }
 
 func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
@@ -113,6 +113,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		engine:   engine,
 		hub:      hub,
 		bytes:    prometheus.NewDesc("bus_log_bytes", "Size of the log.", label, nil),
+		free:     prometheus.NewDesc("bus_disk_free_bytes", "Bytes that are free on the log's disk; 0 when not known.", label, nil),
 		last:     prometheus.NewDesc("bus_log_last_index", "Index of the newest readable event.", label, nil),
 		streams:  prometheus.NewDesc("bus_streams", "Streams that are connected.", label, nil),
 		impaired: prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
@@ -122,6 +123,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 // Describe implements prometheus.Collector.
 func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.bytes
+	ch <- c.free
 	ch <- c.last
 	ch <- c.streams
 	ch <- c.impaired
@@ -136,7 +138,7 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 			stopped = 1
 		}
 		for desc, value := range map[*prometheus.Desc]float64{
-			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
+			c.bytes: float64(info.Bytes), c.free: float64(info.FreeBytes), c.last: float64(info.Last),
 			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -138,4 +139,39 @@ func TestAnEventWhoseSyncFailedIsAnErrorAndNotWaitedForForEver(t *testing.T) {
 	})
 	id := b.publish(`{"subject":"orders.1"}`).field("id") // answered before its sync, as was asked for
 	b.refused(500, "storage_failed", "GET", "/v1/namespaces/orders/events/"+id, "")
+}
+
+// An event that cannot be read now is not gone: a gap would have its readers go
+// on without it for ever.
+func TestAReadThatFailsEndsTheStreamAndIsNoGap(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files}
+	b.begin()
+	for range 3 {
+		b.publish(`{"subject":"orders.1","payload":"` + strings.Repeat("x", 600_000) + `"}`)
+	}
+	b.restart()
+	var broken atomic.Bool
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "read" && strings.HasSuffix(c.Path, "orders.log") && broken.Load() {
+			return syscall.EIO
+		}
+		return nil
+	})
+	broken.Store(true)
+	s := b.open("subject=orders.*&start=oldest")
+	f := s.next("problem")
+	if got := f.field("code"); got != "read_failed" {
+		t.Errorf("got %s, want read_failed", f.data)
+	}
+	if a := b.do("GET", "/?subject=orders.*&start=oldest&until=newest", "", "Accept: application/json"); a.status/100 == 2 {
+		t.Errorf("an array over a broken disk: got %d %.100s", a.status, a.body)
+	}
+	broken.Store(false)
+	resumed := b.open("subject=orders.*&start=oldest")
+	for want := range 3 {
+		if got := resumed.next("msg").field("index"); got != fmt.Sprint(want+1) {
+			t.Errorf("got index %s, want %d", got, want+1)
+		}
+	}
 }

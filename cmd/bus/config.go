@@ -29,15 +29,24 @@ type serverConfig struct {
 	MaxBatch       byteSize   `env:"MAX_BATCH" envDefault:"8MiB" flag:"max-batch" usage:"bytes of one batch"`
 	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
 	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests"`
-	DedupWindow    span       `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
-	DedupKeys      count      `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
-	Heartbeat      span       `env:"HEARTBEAT" envDefault:"15s" flag:"heartbeat" usage:"time between pings on a stream"`
-	WriteTimeout   span       `env:"WRITE_TIMEOUT" envDefault:"30s" flag:"write-timeout" usage:"time for one write to a peer, after which it is let go"`
-	BodyTimeout    span       `env:"BODY_TIMEOUT" envDefault:"30s" flag:"body-timeout" usage:"time for a request's body to arrive"`
-	HeaderTimeout  span       `env:"HEADER_TIMEOUT" envDefault:"5s" flag:"header-timeout" usage:"time for a request's headers to arrive"`
-	StreamMaxAge   span       `env:"STREAM_MAX_AGE" envDefault:"0s" flag:"stream-max-age" usage:"age at which a stream is ended for a reconnect; 0: never"`
-	Shutdown       span       `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
-	Origins        names      `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
+	MinFree        room       `env:"MIN_FREE" envDefault:"16MiB" flag:"min-free" usage:"bytes of the disk that stay free: below it events are refused; 0: none"`
+
+	MaxConnections       count `env:"MAX_CONNECTIONS" envDefault:"20000" flag:"max-connections" usage:"connections at once; 0: as many as there are descriptors for, which is never exceeded"`
+	MaxStreams           count `env:"MAX_STREAMS" envDefault:"20000" flag:"max-streams" usage:"streams at once, with publishers that wait for confirmations or a reply; 0: no limit"`
+	MaxStreamsPerAddress count `env:"MAX_STREAMS_PER_ADDRESS" envDefault:"16000" flag:"max-streams-per-address" usage:"streams of one client address at once; 0: no limit, as behind a proxy that has one"`
+	MaxSubjects          count `env:"MAX_SUBJECTS" envDefault:"64" flag:"max-subjects" usage:"subjects on one stream"`
+	MaxPatternLength     count `env:"MAX_PATTERN_LENGTH" envDefault:"255" flag:"max-pattern-length" usage:"bytes of one subject of a stream; no subject has more than 255"`
+	MaxInflight          count `env:"MAX_INFLIGHT" envDefault:"10000" flag:"max-inflight" usage:"unacknowledged events that a stream may ask for at once"`
+
+	DedupWindow   span  `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
+	DedupKeys     count `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
+	Heartbeat     span  `env:"HEARTBEAT" envDefault:"15s" flag:"heartbeat" usage:"time between pings on a stream"`
+	WriteTimeout  span  `env:"WRITE_TIMEOUT" envDefault:"30s" flag:"write-timeout" usage:"time for one write to a peer, after which it is let go"`
+	BodyTimeout   span  `env:"BODY_TIMEOUT" envDefault:"30s" flag:"body-timeout" usage:"time for a request's body to arrive"`
+	HeaderTimeout span  `env:"HEADER_TIMEOUT" envDefault:"5s" flag:"header-timeout" usage:"time for a request's headers to arrive"`
+	StreamMaxAge  span  `env:"STREAM_MAX_AGE" envDefault:"0s" flag:"stream-max-age" usage:"age at which a stream is ended for a reconnect; 0: never"`
+	Shutdown      span  `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
+	Origins       names `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
 
 	LogLevel  logLevel  `env:"LOG_LEVEL" envDefault:"INFO" flag:"log-level" usage:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat logFormat `env:"LOG_FORMAT" envDefault:"auto" flag:"log-format" usage:"text, json, or auto: text on a terminal"`
@@ -53,8 +62,27 @@ func (s *serverConfig) check() error {
 			return usageError("--namespaces ($BUS_NAMESPACES): %w", err)
 		}
 	}
+	for _, limit := range []struct {
+		name        string
+		value, most count
+	}{
+		{"--max-subjects ($BUS_MAX_SUBJECTS)", s.MaxSubjects, mostSubjects},
+		{"--max-pattern-length ($BUS_MAX_PATTERN_LENGTH)", s.MaxPatternLength, bus.MaxSubjectLen},
+		{"--max-inflight ($BUS_MAX_INFLIGHT)", s.MaxInflight, mostInflight},
+	} {
+		if limit.value < 1 || limit.value > limit.most {
+			return usageError("%s is %d, wanted a number from 1 to %d", limit.name, limit.value, limit.most)
+		}
+	}
 	return nil
 }
+
+// The most that can be set: subjects have to fit into the head of a request, and
+// each unacknowledged event is in memory.
+const (
+	mostSubjects = 10_000
+	mostInflight = 1_000_000
+)
 
 // knownVariables are those of all commands.
 func knownVariables() []string {
@@ -123,25 +151,43 @@ func (n *count) UnmarshalText(text []byte) error {
 // byteSize is a number of bytes, also written 64KiB, 1MiB or 8MB.
 type byteSize int
 
-// UnmarshalText refuses 0, which stands for the default elsewhere, and what
-// does not fit: a limit that wraps round would be no limit.
+// UnmarshalText refuses 0, which stands for the default elsewhere.
 func (b *byteSize) UnmarshalText(text []byte) error {
-	digits, scale := string(text), 1
+	v, ok := parseBytes(string(text), math.MaxInt32)
+	if !ok || v == 0 {
+		return fmt.Errorf("is %q, wanted a size such as 4096, 64KiB or 1MiB", text)
+	}
+	*b = byteSize(v)
+	return nil
+}
+
+// room is a number of bytes of a disk. None is a size too.
+type room int64
+
+// UnmarshalText takes more than fits into memory.
+func (r *room) UnmarshalText(text []byte) error {
+	v, ok := parseBytes(string(text), math.MaxInt64)
+	if !ok {
+		return fmt.Errorf("is %q, wanted 0 or a size such as 64MiB or 2GiB", text)
+	}
+	*r = room(v)
+	return nil
+}
+
+// parseBytes refuses what is beyond most: a limit that wraps round would be none.
+func parseBytes(text string, most uint64) (v uint64, ok bool) {
+	scale := uint64(1)
 	for _, unit := range []struct {
 		name  string
-		scale int
+		scale uint64
 	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}} {
-		if rest, ok := strings.CutSuffix(digits, unit.name); ok {
-			digits, scale = strings.TrimSpace(rest), unit.scale
+		if digits, found := strings.CutSuffix(text, unit.name); found {
+			text, scale = strings.TrimSpace(digits), unit.scale
 			break
 		}
 	}
-	v, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil || v == 0 || v > math.MaxInt32/uint64(scale) {
-		return fmt.Errorf("is %q, wanted a size such as 4096, 64KiB or 1MiB", text)
-	}
-	*b = byteSize(int(v) * scale)
-	return nil
+	v, err := strconv.ParseUint(text, 10, 64)
+	return v * scale, err == nil && v <= most/scale
 }
 
 // logLevel is one of slog's four.

@@ -147,11 +147,14 @@ func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) 
 }
 
 // problem decides what a gap means: what retention has deleted is not missing,
-// what is damaged is.
+// what is damaged is, and what was repaired is told.
 func (s *hostSource) problem(err error) error {
 	if gap, ok := errors.AsType[*client.GapError](err); ok || errors.Is(err, bus.ErrCorrupt) {
 		if ok && gap.Reason == "retention" {
 			return nil // they were given up on purpose
+		}
+		if ok && !gap.RepairedAt.IsZero() {
+			return s.damages.gone(lostEvents{gap.Namespace, gap.ResumedIndex - gap.Lost, gap.ResumedIndex, gap.Reason, gap.RepairedAt})
 		}
 		return s.damages.met(err)
 	}

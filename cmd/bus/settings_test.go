@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestDefaultsAreThoseOfThePredecessor(t *testing.T) {
 
 func TestEveryFlagBeatsItsVariable(t *testing.T) {
 	values := map[string][2]string{ // another than the default, and a third
-		"span": {"41s", "42s"}, "count": {"41", "42"}, "byteSize": {"41KiB", "42KiB"}, "string": {"one", "two"}, "names": {"one", "two"},
+		"span": {"41s", "42s"}, "count": {"41", "42"}, "byteSize": {"41KiB", "42KiB"}, "room": {"0", "42GiB"}, "string": {"one", "two"}, "names": {"one", "two"},
 		"durability": {"os", "interval=1s"}, "logLevel": {"WARN", "ERROR"}, "logFormat": {"text", "json"}, "secret": {"one", "two"}, "secretList": {"one", "two"},
 	}
 	kinds := make(map[string]string)
@@ -140,6 +141,21 @@ func TestSizesAreExact(t *testing.T) {
 		var got byteSize
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
 			t.Errorf("%q: got %d and %v, want %d", text, got, err, want)
+		}
+	}
+}
+
+func TestRoomOnADiskMayBeNoneAndMoreThanMemory(t *testing.T) {
+	for text, want := range map[string]room{"0": 0, "16MiB": 16 << 20, "9223372036854775807": math.MaxInt64, "8589934591GiB": 8589934591 << 30} {
+		var got room
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q: got %d and %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "-1", "9223372036854775808", "8589934592GiB", "1TiB", "1.5GiB", "GiB"} {
+		var got room
+		if err := got.UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q: got %d, want a refusal", text, got)
 		}
 	}
 }

@@ -62,7 +62,13 @@ func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Rece
 	if err != nil {
 		return immuta.Receipt{}, 0, err
 	}
+	if err := n.room.take(size); err != nil {
+		return immuta.Receipt{}, 0, err
+	}
 	receipt, err := n.log.Append(ctx, records)
+	if full := outOfSpace(err); full || err == nil {
+		n.room.told(full)
+	}
 	if err != nil {
 		return immuta.Receipt{}, 0, n.appendError(err)
 	}

@@ -26,6 +26,7 @@ type Options struct {
 	Durability Durability       // always when zero
 	BlockSize  int              // bytes of records that are checksummed or sealed as one; 4096 when 0
 	MaxEvent   int              // bytes of payload; bus.DefaultMaxEvent when 0
+	MinFree    int64            // bytes of the disk that stay free: below it appends are refused; 0: they may take all
 	Sealing    immuta.Sealing   // nil: plain. The keys of a crypto keyring fit
 	ReadOnly   bool             // writes nothing and takes no lock: may stand beside a running server
 	Logger     *slog.Logger     // torn tails that were cut, indexes made anew; nil: nowhere
@@ -33,7 +34,8 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Rand       io.Reader        // nil: crypto/rand.Reader
 
-	saveAt saveLimits // of the index of foreign ids; defaultSaveLimits when zero
+	saveAt saveLimits            // of the index of foreign ids; defaultSaveLimits when zero
+	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
 }
 
 // MaxEventLimit is the greatest limit that Options.MaxEvent may set: an event is
@@ -48,6 +50,7 @@ type Engine struct {
 	logs       map[string]*namespace // not changed after Open
 	lock       io.Closer             // nil when reading only
 	root       io.Closer             // the directory, nil when Options brought a file system
+	room       *headroom
 
 	closing  sync.Once
 	closeErr error
@@ -63,7 +66,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace)}
+	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace), room: newHeadroom(dir, o)}
 	if o.FS == nil {
 		root, err := immuta.OpenRoot(dir)
 		if err != nil {
@@ -81,6 +84,7 @@ func Open(dir string, o Options) (*Engine, error) {
 		if err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
+		n.room = e.room
 		e.logs[name] = n
 	}
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
@@ -126,6 +130,9 @@ func prepare(dir string, o Options) (names, found []string, err error) {
 	if o.MaxEvent < 0 || o.MaxEvent > MaxEventLimit {
 		return nil, nil, fmt.Errorf("largest event %d bytes: wanted 1 to %d", o.MaxEvent, MaxEventLimit)
 	}
+	if o.MinFree < 0 {
+		return nil, nil, fmt.Errorf("%d bytes of the disk to be kept free: wanted 0 or more", o.MinFree)
+	}
 	if o.FS != nil {
 		names, err = checkNames(o.Namespaces, nil)
 		return names, nil, err
@@ -166,6 +173,7 @@ type namespace struct {
 	now         func() time.Time
 	ids         *strangers
 	taken       endMark
+	room        *headroom
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {

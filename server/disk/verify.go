@@ -10,6 +10,9 @@ import (
 	"example.com/bus/immuta"
 )
 
+// LogReport is what was found in a log, block by block.
+type LogReport = immuta.Report
+
 // Report is what Verify found in a log.
 type Report struct {
 	immuta.Report
