@@ -213,6 +213,9 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	}
 	c.at, c.expect, c.noted, c.commit, c.entered = at, h.first, c.noted[:0], 0, false
 	c.behind = true
+	if c.inspect != nil {
+		c.inspect.settle() // the commit was answered: its good blocks are read
+	}
 	return false, nil
 }
 

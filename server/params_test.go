@@ -84,3 +84,16 @@ func FuzzOrigin(f *testing.F) {
 		}
 	})
 }
+
+func TestAnAgeThatIsTooGreatIsRefusedAndTakenForNothingElse(t *testing.T) {
+	for _, start := range []string{"56536w", "106752d", "99999999w", "9999999h", "99999999999999999999ns", "0s", "0d", "0", "00"} {
+		if err := checkStart(start); err == nil {
+			t.Errorf("start=%s was taken", start)
+		}
+	}
+	for _, start := range []string{"7d", "15m", "2w", "90000s", "order-7", "7-days", "e_0001"} {
+		if err := checkStart(start); err != nil {
+			t.Errorf("start=%s: %v", start, err)
+		}
+	}
+}
