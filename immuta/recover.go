@@ -200,7 +200,7 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	}
 	c.met = append(c.met, w)
 	if c.inspect != nil {
-		c.inspect.keep()
+		c.inspect.keep() // the commit was answered: its good blocks are read
 	}
 	if c.damage == nil {
 		c.damage = &w.CorruptError
@@ -213,9 +213,6 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	}
 	c.at, c.expect, c.noted, c.commit, c.entered = at, h.first, c.noted[:0], 0, false
 	c.behind = true
-	if c.inspect != nil {
-		c.inspect.settle() // the commit was answered: its good blocks are read
-	}
 	return false, nil
 }
 

@@ -23,7 +23,7 @@ type gate struct {
 	normal  int           // above this many, a connection is one held back
 	slots   chan struct{} // one for each open connection; nil without a limit
 	wait    time.Duration // for all that one held back has to say: it must not keep a probe out
-	unheard time.Duration // a peer that acknowledges nothing for so long is let go
+	unheard time.Duration // a peer that acknowledges nothing for so long is let go; more than a write has, which says why
 	open    atomic.Int64
 
 	freed  chan struct{} // holds a token when a connection has ended
