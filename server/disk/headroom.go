@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"example.com/bus"
 	"example.com/bus/immuta"
 )
 
@@ -51,10 +50,11 @@ func newHeadroom(dir string, o Options) *headroom {
 	return h
 }
 
-// take books the bytes of an append, or refuses it before anything is written.
-func (h *headroom) take(size int) error {
+// take books the bytes of an append, or says why it must not be written; "" when
+// it may.
+func (h *headroom) take(size int) (problem string) {
 	if h.least == 0 {
-		return nil
+		return ""
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,10 +62,10 @@ func (h *headroom) take(size int) error {
 		h.look()
 	}
 	if h.low {
-		return bus.ErrInsufficientSpace.With("%s; nothing of it was stored, make room and send it again", h.problem())
+		return h.problem()
 	}
 	h.known -= int64(size)
-	return nil
+	return ""
 }
 
 // look asks the disk; the caller holds mu. One that cannot be asked is not taken
