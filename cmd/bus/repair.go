@@ -154,11 +154,11 @@ func printMended(w io.Writer, m mended, asJSON bool) error {
 
 // outcome is the first line.
 func (m *mended) outcome() string {
-	kept := fmt.Sprintf("%d events in %d blocks, %d bytes", m.Events, m.Blocks, m.GoodBytes)
+	kept := fmt.Sprintf("%s in %d blocks, %d bytes", countOf(m.Events, false), m.Blocks, m.GoodBytes)
 	lost := fmt.Sprintf("%s, %d bytes", countOf(m.LostEvents, m.AtMost), m.LostBytes)
 	switch {
 	case m.Good:
-		return fmt.Sprintf("nothing to repair, %s are good", kept)
+		return fmt.Sprintf("nothing to repair; good: %s", kept)
 	case m.Problem != "":
 		return "CANNOT BE REPAIRED, and was left as it is"
 	case m.Done:

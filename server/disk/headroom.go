@@ -100,22 +100,22 @@ func (h *headroom) told(full bool) {
 	}
 }
 
-// inspect returns the bytes that are free, 0 when that is not known, and why
+// inspect returns the bytes that are free, nil when that is not known, and why
 // events are refused for want of them, if they are.
-func (h *headroom) inspect() (free int64, problem string) {
+func (h *headroom) inspect() (known *int64, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.least > 0 {
-		if h.look(); h.low {
-			return h.known, h.problem()
-		}
+		h.look()
 	}
-	free, err := h.free()
-	if err != nil {
-		free = 0
+	if free, err := h.free(); err == nil {
+		known = &free
+	}
+	if h.low {
+		return known, h.problem()
 	}
 	if since := h.now().Sub(h.refused); !h.refused.IsZero() && since >= 0 && since < refusedFor {
 		problem = "the disk is full: it has refused the last event that came"
 	}
-	return free, problem
+	return known, problem
 }
