@@ -17,7 +17,7 @@ func repairCommand() *cli.Command {
 		Name:  "repair",
 		Usage: "set damaged blocks of a log aside, and keep all good ones",
 		Description: `Shows what is damaged and what would be kept, and writes nothing. With --write
-it does it, which takes a directory that no server has open:
+it is done. Stop the server first:
 
    bus repair --path ./data
    bus repair --path ./data --write
@@ -53,8 +53,8 @@ and is still there.`,
 // mended is what repair says of a namespace.
 type mended struct {
 	verdict
-	SetAside []repaired `json:"set_aside,omitempty"` // the gaps that are made of the damage
-	Room     int64      `json:"room,omitempty"`      // bytes that it takes beside the log
+	SetAside []repaired `json:"new_gaps,omitempty"`     // the gaps that are made of the damage
+	Room     int64      `json:"bytes_needed,omitempty"` // bytes that it takes beside the log
 	Done     bool       `json:"done"`
 	Problem  string     `json:"problem,omitempty"` // why it cannot be repaired
 }
