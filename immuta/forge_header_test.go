@@ -2,6 +2,7 @@ package immuta
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 )
 
@@ -60,6 +61,7 @@ func TestAForgedLengthHidesNoGoodBlockOfASealedLog(t *testing.T) {
 		"with a good sum, count too":  func(f *forgery) { f.head(1, f.counts(8, f.longer(f.offsets[9]))) },
 		"to the end":                  func(f *forgery) { f.header(1, true, f.longer(int64(len(f.bytes())))) },
 		"to the end, with a good sum": func(f *forgery) { f.head(1, f.longer(int64(len(f.bytes())))) },
+		"behind the end":              func(f *forgery) { f.header(1, true, f.longer(int64(len(f.bytes()))+4096)) },
 		"into the middle of a block":  func(f *forgery) { f.header(1, true, f.longer(f.offsets[9]+16)) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,5 +125,37 @@ func TestACountForgedAtTheEndOfASealedLogGivesNoIndexTwice(t *testing.T) {
 			t.Errorf("count %d: got index %d and %v, want %d or little more", count, again.First, err, want)
 		}
 		l.Close()
+	}
+}
+
+// TestALengthBehindTheEndDoesNotHaveSettledBlocksCut: the file ends inside the
+// frame that the header tells of, but blocks behind it show that it had been
+// synced.
+func TestALengthBehindTheEndDoesNotHaveSettledBlocksCut(t *testing.T) {
+	for name, sealing := range map[string]Sealing{"plain": nil, "sealed": fakeSealing{1}} {
+		f := forge(t, Options{Sealing: sealing}, 6)
+		f.header(1, false, f.longer(int64(len(f.bytes()))+8))
+		before := f.bytes()
+		l, err := Open(f.dir, "orders", f.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Err() == nil {
+			t.Errorf("%s: the log takes appends, want it to be damaged", name)
+		}
+		l.Close()
+		if string(f.bytes()) != string(before) {
+			t.Errorf("%s: opening has cut answered commits", name)
+		}
+		report, err := Verify(f.dir, "orders", f.o)
+		if err != nil || len(report.Damage) != 1 || report.Damage[0].Lost != 1 || report.Records != 5 || report.Torn != nil {
+			t.Errorf("%s: verify: got %+v and %v, want one record lost of six", name, report, err)
+		}
+		if did, err := Repair(f.dir, "orders", f.o, true); err != nil || !did.Done {
+			t.Fatal(fmt.Errorf("%s: %+v %w", name, did, err))
+		}
+		if records, damage, gaps := f.records(); records != 5 || damage > 0 || gaps != 1 {
+			t.Errorf("%s: got %d records, %d damaged places and %d gaps, want 5, none and 1", name, records, damage, gaps)
+		}
 	}
 }

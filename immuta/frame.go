@@ -24,13 +24,15 @@ type window struct {
 // piece returns n bytes at offset, or fewer when end or the file's end comes
 // first. They hold until the next call, or for ever when keep is set.
 func (w *window) piece(offset int64, n int, end int64) ([]byte, error) {
-	if room := end - offset; int64(n) > room {
-		n = int(max(room, 0))
+	room := end - offset
+	if room <= 0 { // a wrong length has led there
+		return nil, nil
 	}
+	n = int(min(int64(n), room))
 	if skip := offset - w.at; skip >= 0 && skip+int64(n) <= int64(len(w.buf)) {
 		return w.buf[skip : skip+int64(n) : skip+int64(n)], nil
 	}
-	size := int(min(int64(max(w.step, n)), end-offset))
+	size := int(min(int64(max(w.step, n)), room))
 	w.step = max(w.step, min(2*w.step, w.most))
 	if w.keep || size > cap(w.buf) {
 		w.buf = make([]byte, size)
@@ -159,10 +161,18 @@ func (s *segment) nextGood(w *window, at int64, from uint64, end int64) (block, 
 // whose key is at hand it counts only with a box that opens, since anybody who
 // can write the file can make a header with a good sum.
 func (s *segment) nextSound(w *window, at int64, from uint64, end int64) (block, int64, bool, error) {
+	if s.sealer == nil {
+		return s.nextGood(w, at, from, end)
+	}
+	return s.nextWhole(w, at, from, end)
+}
+
+// nextWhole finds the first frame of which all that can be checked is good.
+func (s *segment) nextWhole(w *window, at int64, from uint64, end int64) (block, int64, bool, error) {
 	for {
-		h, found, ok, err := s.nextGood(w, at, from, end)
-		if err != nil || !ok || s.sealer == nil {
-			return h, found, ok, err
+		_, found, ok, err := s.nextGood(w, at, from, end)
+		if err != nil || !ok {
+			return block{}, 0, false, err
 		}
 		h, frame, bad, err := s.frameAt(w, found, end)
 		if err != nil {

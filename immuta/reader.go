@@ -230,11 +230,8 @@ func (r *Reader) locate(s *state) error {
 	w := window{file: r.log.seg.file, step: headRead}
 	for {
 		h, at, bad, err := r.log.seg.step(&w, r.offset, r.at, s.end)
-		if bad != nil && r.log.seg.sealer != nil && (err == nil || err == io.EOF) {
-			return r.damaged(bad, s)
-		}
-		if bad != nil && (err == io.EOF || err == nil && h.first > r.index) {
-			return r.corrupt(bad, h.first)
+		if bad != nil && (err == io.EOF || err == nil) {
+			return r.misled(bad, s)
 		}
 		if err != nil {
 			return err
@@ -267,15 +264,15 @@ func (r *Reader) damaged(bad *flaw, s *state) error {
 	return damage
 }
 
-// misled is damaged in a sealed log. The header that is bad, or one that has led
-// to it, may be forged: what counts are blocks that open, from the last sure place
+// misled is damaged where the header that is bad, or one that has led to it, may
+// be forged: what counts are whole blocks, which open, from the last sure place
 // on. It returns nil when the record due is in one of them.
 func (r *Reader) misled(bad *flaw, s *state) error {
 	seg := r.log.seg
 	w := window{file: seg.file, step: chunk}
 	at, from, led := r.sure, r.due, r.sure != r.offset
 	for {
-		h, found, ok, err := seg.nextSound(&w, at, from, s.end)
+		h, found, ok, err := seg.nextWhole(&w, at, from, s.end)
 		if err != nil {
 			return err
 		}

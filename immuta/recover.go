@@ -258,10 +258,10 @@ func (c *scan) tear(why string) {
 // missing, or any of its 512-byte sectors unwritten, which then read as zeros
 // since the space was new. So:
 //
-//   - the file ends inside the frame (its length is trusted, it has its own sum,
-//     or less than a header is there): torn;
-//   - a sector's piece of the frame is zero that was not written so: torn, unless
-//     a later commit shows that this one had reached the disk;
+//   - the file ends inside the frame (by its length, which has its own sum, or
+//     since less than a header is there), or a sector's piece of the frame is zero
+//     that was not written so: torn, unless a later commit shows that this one had
+//     reached the disk;
 //   - anything else: damage.
 //
 // With SyncAlways every commit says that what precedes it had been synced, so
@@ -271,8 +271,7 @@ func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
 	switch {
 	case bad.order:
 		return false, nil
-	case bad.cut:
-		return true, nil
+	case bad.cut: // its length may be wrong: what is behind the header says whether
 	case bad.trusted && !c.unwritten(&bad.h, frame):
 		return false, nil
 	case !bad.trusted:
