@@ -37,6 +37,7 @@ type scan struct {
 	begin   int64   // where its first block is
 	noted   []entry // of the open commit
 	index   *index
+	shown   int64       // the index shows that all in front of this was synced
 	inspect *inspection // looks inside good frames; nil: nobody does, as when a plain log is opened
 	met     []wound     // all damage
 	gaps    []*GapError // all that was repaired
@@ -58,7 +59,7 @@ type wound struct {
 
 // scanTail reads from a checkpoint (a commit's first block) to size.
 func (s *segment) scanTail(x *index, from entry, size int64) (tail, error) {
-	c := scan{segment: s, size: size, index: x}
+	c := scan{segment: s, size: size, index: x, shown: x.synced}
 	if s.sealer != nil { // a frame with good sums may be forged, and lead past good ones
 		c.inspect = &inspection{}
 	}
@@ -266,10 +267,11 @@ func (c *scan) tear(why string) {
 //
 // With SyncAlways every commit says that what precedes it had been synced, so
 // "a later commit" is any. With the other modes a run of commits may be in
-// flight at once; each says whether that was so (flagSettled).
+// flight at once; each says whether that was so (flagSettled). Of such a run that
+// was synced later only the index may tell: it has no entry of what was not.
 func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
 	switch {
-	case bad.order:
+	case bad.order || c.at < c.shown:
 		return false, nil
 	case bad.cut: // its length may be wrong: what is behind the header says whether
 	case bad.trusted && !c.unwritten(&bad.h, frame):
