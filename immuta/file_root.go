@@ -82,8 +82,20 @@ func (r *Root) SyncDir(dir string) error {
 }
 
 // Free returns how many bytes may still be written in the directory, or in one
-// below it.
-func (r *Root) Free(dir string) (int64, error) { return freeBytes(dir) }
+// below it. It asks what was opened, so that it stays right when the directory
+// is renamed.
+func (r *Root) Free(dir string) (int64, error) {
+	name, err := r.name(dir)
+	if err != nil {
+		return 0, err
+	}
+	d, err := r.root.Open(name)
+	if err != nil {
+		return 0, named(err, dir)
+	}
+	defer d.Close()
+	return freeBytesOf(d)
+}
 
 var errLink = errors.New("wanted a regular file, found a symbolic link: move it away")
 

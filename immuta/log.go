@@ -83,6 +83,11 @@ func (l *Log) recover() (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
+	if l.o.ReadOnly {
+		if err := l.seg.settle(); err != nil {
+			return tail{}, err
+		}
+	}
 	indexPath := filepath.Join(l.dir, l.name+".idx")
 	x, from, why := openIndex(l.o.FS, indexPath, l.seg, size, l.o.ReadOnly)
 	l.index = x

@@ -46,7 +46,7 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 		return Repaired{}, err
 	}
 	defer s.file.Close()
-	c, report, err := s.inspect(&index{seg: s})
+	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)})
 	r := Repaired{Report: report}
 	if err != nil || len(c.met) == 0 {
 		return r, err

@@ -66,6 +66,7 @@ func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Rece
 		return immuta.Receipt{}, 0, n.noSpace(problem)
 	}
 	receipt, err := n.log.Append(ctx, records)
+	n.room.ended(size, err == nil)
 	if full := outOfSpace(err); full || err == nil {
 		n.room.told(full)
 	}
