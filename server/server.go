@@ -94,6 +94,7 @@ type Server struct {
 	crowded quiet // requests refused because of a limit of the process
 	shrunk  quiet // keys forgotten early
 	slow    quiet // readers let go
+	spoilt  quiet // streams that came to the damaged end of a log
 
 	draining atomic.Bool
 	drained  context.Context // done once the streams have to end
@@ -116,7 +117,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
 	s.budget.most = int64(c.MaxBuffered)
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
-	s.crowded.every, s.shrunk.every, s.slow.every = time.Minute, time.Minute, 10*time.Second
+	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
 		DedupWindow: c.DedupWindow,

@@ -42,7 +42,8 @@ type Reader = interface {
 
 // DamageError says which indexes cannot be read: because of damage, or, when
 // its Repaired is set, because they are lost for good and the log is repaired.
-// A Reader says either again until Seek leaves it behind.
+// A Reader says either again until Seek leaves it behind. At the readable end,
+// or behind it, one whose Next is 0 says that the end itself is damaged.
 type DamageError = bus.DamageError
 
 // Format is how events become bytes. Encode appends one frame to dst; it must

@@ -129,7 +129,9 @@ const (
 	ReasonRetention = "retention"
 )
 
-// Gap says that the events with indexes From to Next-1 cannot be delivered.
+// Gap says that the events with indexes From to Next-1 cannot be delivered. Next
+// equal to From is damage at the log's end: some were there, nobody knows how
+// many, and nothing will follow before the log is repaired.
 type Gap struct {
 	Namespace  string
 	From, Next uint64
