@@ -99,7 +99,7 @@ type Server struct {
 	draining atomic.Bool
 	drained  context.Context // done once the streams have to end
 	drain    context.CancelFunc
-	loaded   chan struct{} // closed once the dedup keys of the last window are known
+	keys     map[string]*keyLoad // by namespace; never changes
 	loading  sync.WaitGroup
 }
 
@@ -114,7 +114,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
+	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource()}
 	s.budget.most = int64(c.MaxBuffered)
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
 	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
@@ -141,6 +141,7 @@ func New(c Config) (*Server, error) {
 		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
+	s.keys = newKeyLoads(s)
 	s.loading.Go(s.loadKeys)
 	return s, nil
 }
