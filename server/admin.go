@@ -121,5 +121,13 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.writeJSON(w, http.StatusOK, e)
+	held := s.budget.lease() // until the last byte is written: the peer may take its time
+	defer held.end()
+	body := encode(e)
+	size := min(len(e.Payload)+cap(body), s.config.MaxBuffered) // it was stored, perhaps under greater limits
+	if err := held.cover(size); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.writeBody(w, http.StatusOK, body)
 }
