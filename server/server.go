@@ -27,7 +27,7 @@ type Config struct {
 	MaxEvent       int // bytes of one event; bus.DefaultMaxEvent
 	MaxBatch       int // bytes of one batch; bus.DefaultMaxBatch
 	MaxBatchEvents int // events of one batch; bus.DefaultBatchCount
-	MaxBuffered    int // bytes of bodies and arrays in memory at once, over all requests; 256 MiB
+	MaxBuffered    int // bytes of bodies and arrays in memory at once, over all requests, and as many of unacknowledged events; 256 MiB
 
 	// What the process has at once. Negative: no limit.
 	MaxConnections       int // 20,000; an eighth of them, at most 32, only for probes and refusals
@@ -120,6 +120,7 @@ func New(c Config) (*Server, error) {
 	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
+		FlightBytes: c.MaxBuffered,
 		DedupWindow: c.DedupWindow,
 		DedupKeys:   max(c.DedupKeys, 0),
 		Lookup:      s.lookup,
