@@ -26,6 +26,7 @@ const (
 	maxAttempts        = 1_000_000
 	maxWait            = time.Hour
 	maxArrayBytes      = 4 << 20 // of one JSON array, which is held in memory
+	maxArrayGaps       = 16      // found on the way of one array: they are in a header, and peers take 8 KiB or less
 )
 
 var subscribeParams = []string{
