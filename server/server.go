@@ -94,6 +94,7 @@ type Server struct {
 	crowded quiet // requests refused because of a limit of the process
 	shrunk  quiet // keys forgotten early
 	slow    quiet // readers let go
+	dead    quiet // events given up
 	spoilt  quiet // streams that came to the damaged end of a log
 
 	draining atomic.Bool
@@ -118,6 +119,7 @@ func New(c Config) (*Server, error) {
 	s.budget.most = int64(c.MaxBuffered)
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
 	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
+	s.dead.every, s.dead.burst = time.Minute, 20
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
 		FlightBytes: c.MaxBuffered,
