@@ -23,7 +23,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 			return
 		}
 	}
-	if r.Header.Get("Idempotency-Key") != "" {
+	if hasKeyHeader(r) {
 		s.fail(w, r, bus.ErrInvalidEvent.With("Idempotency-Key is for single events; in a stream each event has its own key"))
 		return
 	}
