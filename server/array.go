@@ -16,7 +16,7 @@ import (
 const (
 	headerResume = "X-BUS-RESUME" // Last-Event-ID for the next pull
 	headerGap    = "X-BUS-GAP"    // a JSON array of gaps
-	headerMore   = "X-BUS-MORE"   // true: the array ends here for its size alone
+	headerMore   = "X-BUS-MORE"   // true: the array ends here for its size, or its gaps, alone
 )
 
 // array answers a bounded read with one JSON array. It is held in memory, so
@@ -35,7 +35,7 @@ func (st *stream) array(gaps []gapFrame) {
 		st.server.metrics.gap(gap.Reason)
 	}
 	out, more := []byte{'['}, true
-	for len(out) < maxArrayBytes {
+	for ahead := len(gaps); len(out) < maxArrayBytes && len(gaps) < ahead+maxArrayGaps; {
 		chunk, err := st.source.Next(clock.ctx)
 		for _, gap := range chunk.Gaps {
 			gaps = append(gaps, st.server.sayGap(gap))

@@ -117,7 +117,7 @@ func (c *claim) takeKeys(ctx context.Context) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	if err := c.server.awaitKeys(ctx); err != nil {
+	if err := c.server.awaitKeys(ctx, c.namespace); err != nil {
 		return err
 	}
 	reservation, duplicates, err := c.server.hub.Dedup().BeginBatch(ctx, c.namespace, keys)

@@ -15,6 +15,7 @@ const (
 	limitSubjects          = "subjects"
 	limitPatternLength     = "pattern_length"
 	limitInflight          = "inflight"
+	limitInflightBytes     = "inflight_bytes"
 	limitDedupKeys         = "dedup_keys"
 	limitBuffered          = "buffered_bytes"
 )
@@ -96,6 +97,7 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.forgot, prometheus.CounterValue, float64(early), namespace)
 	}
 	streams, byAddress := s.streams.used()
+	inflight, mostInflight := s.hub.InflightBytes()
 	for _, l := range []struct {
 		name       string
 		most, used int64
@@ -106,6 +108,7 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		{limitSubjects, int64(s.config.MaxSubjects), s.asked.subjects.Load()},
 		{limitPatternLength, int64(s.config.MaxPatternLength), s.asked.pattern.Load()},
 		{limitInflight, int64(s.config.MaxInflight), int64(s.hub.MostInflight())},
+		{limitInflightBytes, mostInflight, inflight},
 		{limitDedupKeys, int64(max(s.config.DedupKeys, 0)), int64(keys)},
 		{limitBuffered, s.budget.most, s.budget.held.Load()},
 	} {

@@ -62,6 +62,20 @@ func TestTheEngineSaysWhatIsLostAndGoesOn(t *testing.T) {
 	enginetest.RunGaps(t, opener(Options{}), loser(Options{}))
 }
 
+// spoil turns a bit of the last block.
+func spoil(t *testing.T, dir, namespace string) {
+	t.Helper()
+	log := readFile(t, dir, namespace+".log")
+	log[len(log)-12] ^= 8
+	writeFile(t, log, dir, namespace+".log")
+}
+
+func TestTheEngineSaysThatItsEndIsDamaged(t *testing.T) {
+	for _, sealing := range sealings {
+		enginetest.RunDamagedEnd(t, opener(Options{Sealing: sealing}), spoil)
+	}
+}
+
 func TestTheEngineSaysWhatIsLostAndGoesOnSealed(t *testing.T) {
 	o := Options{Sealing: fakeSealing{"secret"}}
 	enginetest.RunGaps(t, opener(o), loser(o))
