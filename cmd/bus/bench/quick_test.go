@@ -1,0 +1,15 @@
+package bench
+
+import (
+	"os"
+	"testing"
+	"time"
+)
+
+func TestQuick(t *testing.T) {
+	rs, err := Run(t.Context(), Config{Program: "/tmp/bus", Runs: 1, Time: 2 * time.Second})
+	WriteTable(os.Stdout, rs)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
