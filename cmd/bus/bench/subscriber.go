@@ -20,6 +20,8 @@ type subscriber struct {
 	rest  []byte
 	seen  func(index uint64, frame []byte) // of a close one, for each event; nil: nobody
 
+	consumer string // its id, from the hello
+
 	count atomic.Int64 // events so far
 	sum   atomic.Uint32
 	next  uint64 // index that is due; 0: any
@@ -80,6 +82,7 @@ func (b *subscriber) hello(buffer []byte) error {
 		}
 		if at := bytes.Index(got, []byte("event: hello")); at >= 0 {
 			if end := bytes.Index(got[at:], frameEnd); end >= 0 {
+				b.consumer, _ = between(got[at:at+end], `"consumer_id":"`, `"`)
 				return b.take(got[at+end+len(frameEnd):])
 			}
 		}
