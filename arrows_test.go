@@ -26,6 +26,8 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/disk":     {ours: []string{"", "immuta"}},
 	// What any engine must do, as a suite that its tests call.
 	"server/enginetest": {ours: []string{"", "server"}},
+	// What tests leave behind fails them.
+	"server/leaktest": {},
 	// Lives of the whole server, in tests alone.
 	"server/sim": {},
 	"server":     {ours: []string{"", "server/delivery"}, others: []string{"github.com/prometheus/"}},

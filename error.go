@@ -3,6 +3,7 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Error is a refusal as it travels on the wire (application/problem+json, RFC
@@ -87,15 +88,18 @@ var (
 	ErrNotDelivered      = newError(404, "not_delivered", "the event is not with this consumer")
 	ErrMethodNotAllowed  = newError(405, "method_not_allowed", "the method is not allowed here")
 	ErrNotAcceptable     = newError(406, "not_acceptable", "none of the accepted types can be answered")
+	ErrEventLost         = newError(410, "event_lost", "the event was lost to damage, and the log has been repaired since")
 	ErrRequestTimeout    = newError(408, "request_timeout", "the body did not arrive in time")
 	ErrTooLarge          = newError(413, "too_large", "the event or batch is over the limit")
 	ErrUnsupportedMedia  = newError(415, "unsupported_media_type", "the content type or encoding cannot be taken")
 	ErrKeyConflict       = newError(422, "key_conflict", "the key belongs to another event")
+	ErrTooManyStreams    = newError(429, "too_many_streams", "the address has too many streams open")
 	ErrStorage           = newError(500, "storage_failed", "the log takes no more events")
 	ErrUnreadable        = newError(500, "read_failed", "the log cannot be read now")
 	ErrCorrupt           = newError(500, "corrupt", "the log is damaged")
 	ErrInternal          = newError(500, "internal", "something went wrong inside the server")
 	ErrUnavailable       = newError(503, "unavailable", "the server takes no more requests of this kind now")
+	ErrServerFull        = newError(503, "server_full", "the server has as many connections or streams as it may have")
 	ErrSlowReader        = newError(503, "slow_reader", "the stream was not read fast enough")
 	ErrConfirmTimeout    = newError(504, "confirm_timeout", "the event is stored, but not enough consumers acknowledged it in time")
 	ErrReplyTimeout      = newError(504, "reply_timeout", "the event is stored, but no reply came in time")
@@ -103,15 +107,20 @@ var (
 )
 
 // DamageError says that the events with indexes From to Next-1 of a namespace
-// cannot be read. Next is 0 when nothing readable is known after them.
+// cannot be read. Next is 0 when nothing readable is known after them; never
+// when they are lost for good.
 type DamageError struct {
 	Namespace  string
 	From, Next uint64
-	Err        error // what was found, with file and offset
+	Repaired   time.Time // when the log was repaired: the events are lost for good, and the log says so itself; zero: it was not
+	Err        error     // what was found, with file and offset
 }
 
 // Error names the range and the cause.
 func (e *DamageError) Error() string {
+	if !e.Repaired.IsZero() {
+		return fmt.Sprintf("namespace %s has lost the events %d to %d to damage, which was repaired %s", e.Namespace, e.From, e.Next-1, e.Repaired.UTC().Format(time.RFC3339))
+	}
 	if e.Next == 0 {
 		return fmt.Sprintf("namespace %s is damaged from index %d on: %v", e.Namespace, e.From, e.Err)
 	}

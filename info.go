@@ -7,7 +7,7 @@ type NamespaceInfo struct {
 	Name        string    `json:"name"`
 	First       uint64    `json:"first_index"` // oldest event kept; Last+1 when there is none
 	Last        uint64    `json:"last_index"`  // newest readable event; 0 when there was none
-	Events      uint64    `json:"events"`
+	Events      uint64    `json:"events"`      // indexes that were given; those lost to damage count, too
 	Bytes       int64     `json:"bytes"`
 	FirstAt     time.Time `json:"first_at,omitzero"` // when the oldest was committed
 	LastAt      time.Time `json:"last_at,omitzero"`

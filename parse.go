@@ -32,6 +32,9 @@ func ParseEvent(data []byte) (Event, error) {
 // and the attempt, 1 when none stands there. Names that are not known are passed
 // over, because a later server may have more to say. The payload shares memory
 // with data.
+//
+// The result has passed Check: it stands on one line again, and cannot forge
+// another, whoever the server is.
 func ParseDelivery(data []byte) (e Event, attempt int, err error) {
 	s := scanner{data: data, lenient: true}
 	s.space()
@@ -42,7 +45,10 @@ func ParseDelivery(data []byte) (e Event, attempt int, err error) {
 		return Event{}, 0, ErrInvalidEvent.With("wanted an id and a subject, found %.80q", data)
 	}
 	e.Index = s.index
-	return e, max(s.attempt, 1), s.end()
+	if err := s.end(); err != nil {
+		return Event{}, 0, err
+	}
+	return e, max(s.attempt, 1), e.Check()
 }
 
 // ParseEvents reads an array of events as ParseEvent reads one. More than most

@@ -97,12 +97,21 @@ func (k *connection) handle(f frame) error {
 		err := unmarshalFrame(f.event, f.data, gap)
 		return k.report(cmp.Or[error](err, gap))
 	case "problem":
-		problem := &Error{}
-		err := unmarshalFrame(f.event, f.data, problem)
-		fillIn(problem, "problem", "the server has a problem with the stream")
-		return k.report(cmp.Or[error](err, problem))
+		return k.trouble(f.data)
 	}
 	return nil
+}
+
+// trouble hands a problem over, unless the server says when to come back: then it
+// passes, like a refusal with Retry-After, and is no affair of the loop.
+func (k *connection) trouble(data []byte) error {
+	problem := &Error{}
+	err := unmarshalFrame("problem", data, problem)
+	fillIn(problem, "problem", "the server has a problem with the stream")
+	if err == nil && problem.RetryAfter > 0 && passing(problem) {
+		return problem
+	}
+	return k.report(cmp.Or[error](err, problem))
 }
 
 func (k *connection) message(f frame) error {

@@ -21,11 +21,12 @@ type Error = bus.Error
 // GapError says that a stream could not deliver some events and went on after them. It does
 // not end a loop over Get.
 type GapError struct {
-	Namespace    string `json:"namespace"`
-	Requested    string `json:"requested"`     // the id or index that was asked for
-	ResumedIndex uint64 `json:"resumed_index"` // where the stream goes on
-	Lost         uint64 `json:"lost"`          // how many events are not there, 0 when that is not known
-	Reason       string `json:"reason"`        // retention, another log, damage
+	Namespace    string    `json:"namespace"`
+	Requested    string    `json:"requested"`            // the id or index that was asked for
+	ResumedIndex uint64    `json:"resumed_index"`        // where the stream goes on
+	Lost         uint64    `json:"lost"`                 // how many events are not there, 0 when that is not known
+	Reason       string    `json:"reason"`               // retention, another log, damage
+	RepairedAt   time.Time `json:"repaired_at,omitzero"` // of damage: since then the log says the gap itself, and they are gone for good; zero: it is not repaired
 }
 
 // Error names the gap in numbers.
@@ -34,8 +35,12 @@ func (e *GapError) Error() string {
 	if e.Lost > 0 {
 		lost = strconv.FormatUint(e.Lost, 10) + " events are"
 	}
+	reason := e.Reason
+	if !e.RepairedAt.IsZero() {
+		reason += ", repaired " + e.RepairedAt.UTC().Format(time.RFC3339)
+	}
 	return fmt.Sprintf("gap in namespace %s: %s gone (%s); asked for %s, going on at index %d",
-		e.Namespace, lost, e.Reason, e.Requested, e.ResumedIndex)
+		e.Namespace, lost, reason, e.Requested, e.ResumedIndex)
 }
 
 // problemOf reads the refusal out of an answer. A proxy's error page becomes an Error as well,

@@ -156,6 +156,32 @@ func TestARefusalIsYieldedOnceAndEndsTheLoop(t *testing.T) {
 	})
 }
 
+func TestAGapThatWasRepairedSaysSinceWhenAndIsResumedBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(t, func(n int, s *stream) {
+			if n == 1 {
+				s.events(1)
+				s.send("id: e_behind\nevent: gap\ndata: {\"namespace\":\"app\",\"requested\":\"#2\",\"resumed_index\":4,\"lost\":2,\"reason\":\"damage\",\"repaired_at\":\"2026-01-31T12:00:00Z\"}\n\n")
+				return // the connection breaks right behind it
+			}
+			s.events(4)
+			s.hold()
+		})
+		var gaps []*GapError
+		for _, err := range s.client.Get(t.Context(), WithSubject("app.>"), WithLimit(2)) {
+			if gap, ok := errors.AsType[*GapError](err); ok {
+				gaps = append(gaps, gap)
+			}
+		}
+		if len(gaps) != 1 || gaps[0].RepairedAt.Year() != 2026 || !strings.Contains(gaps[0].Error(), "repaired 2026-01-31") {
+			t.Errorf("got %v, want the gap once, with the day of its repair", gaps)
+		}
+		if got := s.seen()[1].header.Get("Last-Event-ID"); got != "e_behind" {
+			t.Errorf("resumed at %q, want behind the gap", got)
+		}
+	})
+}
+
 func TestAGapIsSaidInNumbersAndTheLoopGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStreams(t, func(_ int, s *stream) {
@@ -173,7 +199,7 @@ func TestAGapIsSaidInNumbersAndTheLoopGoesOn(t *testing.T) {
 			}
 			got = append(got, e.Index)
 		}
-		if want := (GapError{"app", "e_1", 114, 113, "retention"}); len(gaps) != 1 || *gaps[0] != want {
+		if want := (GapError{Namespace: "app", Requested: "e_1", ResumedIndex: 114, Lost: 113, Reason: "retention"}); len(gaps) != 1 || *gaps[0] != want {
 			t.Errorf("got %+v, want %+v", gaps, want)
 		}
 		if !slices.Equal(got, []uint64{1, 114}) {

@@ -87,6 +87,28 @@ func TestWhatPassesIsNotYielded(t *testing.T) {
 	})
 }
 
+// A server that is full turns a stream away with a clean end, because a browser
+// would not come back after a refusal.
+func TestAStreamThatIsTurnedAwayComesBackWhenItWasTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(t, func(n int, s *stream) {
+			if n <= 3 {
+				s.send("retry: 7000\n\nevent: problem\ndata: {\"code\":\"too_many_streams\",\"status\":429,\"retry_after\":7}\n\n")
+				return
+			}
+			s.events(1)
+			s.hold()
+		})
+		began := time.Now()
+		if got, want := collect(s, WithLimit(1)), indexes(1, 1); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if got, least, most := time.Since(began), 3*7*time.Second, 3*11*time.Second; got < least || got > most {
+			t.Errorf("three tries took %v, want %v to %v", got, least, most)
+		}
+	})
+}
+
 func TestAServerThatIsNotThereYetIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

@@ -30,10 +30,12 @@ const (
 	blockMagic    uint32 = 0x4B4C4231 // "1BLK" in the file
 	blockConstant uint32 = 0x5AA5C33C // keeps the last word from being zero
 	kindRecords   byte   = 1
+	kindGap       byte   = 2 // gap.go
 
 	flagLast    byte = 1 << 0 // the last block of its commit
 	flagPacked  byte = 1 << 1 // reserved: the body is compressed
 	flagSettled byte = 1 << 2 // all that precedes the commit was on stable storage before it was written
+	flagAtMost  byte = 1 << 3 // of a gap: so many records may be lost, or fewer
 
 	sealedPrefix = 48 // bytes of the header that are sealed with the records
 
@@ -60,7 +62,7 @@ func (h *block) frame() int64  { return blockHeader + int64(padded(int(h.body)))
 func (h *block) next() uint64  { return h.first + uint64(h.count) }
 func (h *block) last() bool    { return h.flags&flagLast != 0 }
 func (h *block) settled() bool { return h.flags&flagSettled != 0 }
-func (h *block) isStart() bool { return h.first == h.commit }
+func (h *block) isStart() bool { return h.first == h.commit || h.isGap() } // recovery may start here
 
 // seedAt starts the checksum of the header at offset. The salt is random and
 // never leaves the file, so that no payload can be made that contains what looks
@@ -86,7 +88,7 @@ func (h *block) encode(b []byte, seed uint32) {
 	le.PutUint32(b[bhBodySum:], h.sum)
 	le.PutUint32(b[bhPlain:], h.plain)
 	le.PutUint32(b[bhConstant:], blockConstant)
-	le.PutUint32(b[bhSum:], crc32.Update(seed, castagnoli, b[:bhSum]))
+	le.PutUint32(b[bhSum:], headerSum(b, seed))
 }
 
 // decodeBlock reads a header. why is empty when it can be trusted; an unknown
@@ -98,7 +100,7 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 	if m := le.Uint32(b[bhMagic:]); m != blockMagic {
 		return h, fmt.Sprintf("a block starts with %08x, found %08x", blockMagic, m), nil
 	}
-	got, want := crc32.Update(seed, castagnoli, b[:bhSum]), le.Uint32(b[bhSum:])
+	got, want := headerSum(b, seed), le.Uint32(b[bhSum:])
 	if got != want {
 		return h, fmt.Sprintf("the block header's checksum is %08x, its bytes give %08x", want, got), nil
 	}
@@ -108,10 +110,15 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 		first: le.Uint64(b[bhFirst:]), commit: le.Uint64(b[bhCommit:]), time: int64(le.Uint64(b[bhTime:])),
 		sum: le.Uint32(b[bhBodySum:]), plain: le.Uint32(b[bhPlain:]),
 	}
-	if h.kind != kindRecords {
-		return h, "", fmt.Errorf("block of kind %d, this program knows %d: %w", h.kind, kindRecords, ErrUnsupported)
+	known := flagLast | flagSettled
+	switch h.kind {
+	case kindRecords:
+	case kindGap:
+		known |= flagAtMost
+	default:
+		return h, "", fmt.Errorf("block of kind %d, this program knows %d and %d: %w", h.kind, kindRecords, kindGap, ErrUnsupported)
 	}
-	if unknown := h.flags &^ (flagLast | flagSettled); unknown != 0 {
+	if unknown := h.flags &^ known; unknown != 0 {
 		return h, "", fmt.Errorf("block flags %#x: %w", unknown, ErrUnsupported)
 	}
 	if le.Uint32(b[bhConstant:]) != blockConstant || !h.sane() {
@@ -122,6 +129,9 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 
 // sane bounds every field that sizes or indices are computed from.
 func (h *block) sane() bool {
+	if h.isGap() {
+		return h.saneGap()
+	}
 	return h.body >= h.plain && h.body <= maxBody &&
 		h.count >= 1 && h.count <= maxCount && h.count <= h.plain &&
 		h.commit >= 1 && h.commit <= h.first && h.first <= maxIndex && h.time >= 1
@@ -198,3 +208,6 @@ func allZero(b []byte) bool {
 	}
 	return true
 }
+
+// headerSum is the sum of an encoded header.
+func headerSum(b []byte, seed uint32) uint32 { return crc32.Update(seed, castagnoli, b[:bhSum]) }

@@ -149,14 +149,18 @@ func (e *encoder) block(h *block, records [][]byte, at int64, out, bare []byte, 
 	for len(out)%alignment != 0 {
 		out = append(out, padByte)
 	}
-	frame := out[start:]
+	e.seg.finish(h, out[start:], at)
+	return out, bare, kept, nil
+}
+
+// finish puts the header of a frame in front of its body and padding.
+func (s *segment) finish(h *block, frame []byte, at int64) {
 	h.sum = checksum(frame[blockHeader:])
-	h.encode(frame, e.seg.seedAt(at))
+	h.encode(frame, s.seedAt(at))
 	// The header is never zero, so its own count cannot change the count.
 	if h.zero = uint16(zeroPieces(frame, at)); h.zero > 0 {
-		h.encode(frame, e.seg.seedAt(at))
+		h.encode(frame, s.seedAt(at))
 	}
-	return out, bare, kept, nil
 }
 
 func putRecords(dst []byte, kept, records [][]byte) ([]byte, [][]byte) {

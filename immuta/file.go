@@ -37,21 +37,42 @@ type File interface {
 	Lock() error
 }
 
+// Roomy is an FS that knows how many bytes may still be written in a directory.
+type Roomy interface {
+	Free(dir string) (int64, error)
+}
+
 // OS is the operating system's FS.
 func OS() FS { return osFS{} }
 
 type osFS struct{}
 
 func (osFS) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
-	f, err := os.OpenFile(path, flag|noFollow, perm)
+	f, err := os.OpenFile(path, flag|noFollow|noWait, perm)
 	if err != nil {
 		return nil, err
+	}
+	return onlyRegular(f)
+}
+
+// onlyRegular refuses anything else that stands in the place of a file: a pipe
+// has no end to append to, and whoever opens one waits for ever (noWait).
+func onlyRegular(f *os.File) (File, error) {
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: f.Name(), Err: fmt.Errorf("wanted a regular file, found %s: move it away", info.Mode())}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
 	return osFile{f}, nil
 }
 
-func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
-func (osFS) SyncDir(dir string) error     { return syncDir(dir) }
+func (osFS) Rename(from, to string) error   { return os.Rename(from, to) }
+func (osFS) Free(dir string) (int64, error) { return freeBytes(dir) }
+func (osFS) SyncDir(dir string) error {
+	return syncDir(func() (*os.File, error) { return os.Open(dir) })
+}
 
 type osFile struct{ *os.File }
 
@@ -59,9 +80,6 @@ func (f osFile) Size() (int64, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
-	}
-	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("%s is not a regular file but %s", f.Name(), info.Mode())
 	}
 	return info.Size(), nil
 }

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+func syncDir(open func() (*os.File, error)) error {
+	d, err := open()
 	if err != nil {
 		return err
 	}

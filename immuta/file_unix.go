@@ -8,8 +8,12 @@ import (
 	"syscall"
 )
 
-// noFollow refuses a symbolic link planted where a log's file should be.
-const noFollow = syscall.O_NOFOLLOW
+// noFollow refuses a symbolic link planted where a log's file should be; noWait
+// opens a pipe at once, so that it can be refused.
+const (
+	noFollow = syscall.O_NOFOLLOW
+	noWait   = syscall.O_NONBLOCK
+)
 
 // lockFile uses flock: it belongs to the open file, so a second Open in the same
 // process is refused too, and the kernel lets go of it when the process dies.

@@ -7,7 +7,10 @@ import (
 	"unsafe"
 )
 
-const noFollow = 0
+const (
+	noFollow = 0
+	noWait   = 0
+)
 
 // lockFile locks a byte far behind any content, since Windows' locks keep others
 // from reading what they cover, and readers beside a writer are welcome.
@@ -29,4 +32,4 @@ func lockFile(f *os.File) error {
 }
 
 // syncDir has nothing to do: NTFS journals names itself, and has no call for it.
-func syncDir(string) error { return nil }
+func syncDir(func() (*os.File, error)) error { return nil }

@@ -102,3 +102,40 @@ func FuzzIndex(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAnyFile wants a whole file of any bytes to be refused, or read without a
+// panic and without an index that is not the next; to be left as it is by who
+// only reads; and Verify to see what reading sees.
+func FuzzAnyFile(f *testing.F) {
+	plain := makeSmall(f, immuta.Options{}, someCommits...)
+	sealed := makeSmall(f, immuta.Options{Sealing: immuta.FakeSealing(1)}, someCommits...)
+	f.Add(plain.log, false)
+	f.Add(sealed.log, true)
+	f.Add(sealed.log, false)
+	f.Add(plain.log[:128], false)
+	f.Add(plain.log[:127], false)
+	f.Add(make([]byte, 4096), true)
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, file []byte, seal bool) {
+		o := plain.o
+		if seal {
+			o = sealed.o
+		}
+		fs := faultfs.New()
+		fs.WriteFile(logFile, file)
+		o.FS, o.ReadOnly = fs, true
+		l, err := immuta.Open(dir, name, o)
+		report, verifyErr := immuta.Verify(dir, name, o)
+		if err != nil {
+			return
+		}
+		defer l.Close()
+		records, err := all(l)
+		if good := verifyErr == nil && len(report.Damage) == 0; good != (err == nil) || good && report.Records != uint64(len(records)) {
+			t.Fatalf("read %d records and %v; verify says %+v, %v", len(records), err, report, verifyErr)
+		}
+		if now, _ := fs.ReadFile(logFile); !bytes.Equal(now, file) {
+			t.Fatal("who only reads has changed the file")
+		}
+	})
+}

@@ -112,10 +112,14 @@ func (v *view) at(i int, seed uint32) (e entry, ok bool) {
 	return decodeEntry(b, seed)
 }
 
+func newIndex(s *segment, path string) *index {
+	return &index{seg: s, path: path, seed: checksum(binary.LittleEndian.AppendUint64(nil, s.id))}
+}
+
 // openIndex opens the index of s and returns the last checkpoint that holds
 // against the log of size bytes. why is not empty when the index was of no use.
 func openIndex(fsys FS, path string, s *segment, size int64, readOnly bool) (x *index, from entry, why string) {
-	x = &index{seg: s, path: path, seed: checksum(binary.LittleEndian.AppendUint64(nil, s.id))}
+	x = newIndex(s, path)
 	from = entry{first: s.first, offset: s.data(), start: true}
 	flag := os.O_RDWR
 	if readOnly {

@@ -77,8 +77,9 @@ func (r *Reader) rest() {
 // Next returns the next visible block, its first record being the one that is
 // due. io.EOF says that there is none yet: wait with Log.Wait and call again. A
 // *CorruptError says that the record due cannot be read; the reader stays where
-// it is until it is told to Seek, to the error's Next if there is one. ErrClosed:
-// the reader or the log is.
+// it is until it is told to Seek, to the error's Next if there is one. A
+// *GapError says that it was lost and that the log was repaired; it is left
+// behind in the same way. ErrClosed: the reader or the log is.
 func (r *Reader) Next() (Block, error) {
 	l := r.log
 	if r.closed || l.closed.Load() {
@@ -122,31 +123,73 @@ func (r *Reader) read(s *state) (Block, error) {
 			return Block{}, err
 		}
 	}
+	for {
+		h, plain, err := r.block(s)
+		if err != nil {
+			return Block{}, err
+		}
+		if h.isGap() && h.next() > r.index {
+			return Block{}, r.gap(h, plain, s)
+		}
+		if h.isGap() { // its bytes held no record: there is nothing to say
+			r.at, r.offset = h.next(), r.offset+h.frame()
+			continue
+		}
+		records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
+		if why != "" {
+			return Block{}, r.damaged(&flaw{why: why, trusted: true, h: *h}, s)
+		}
+		b := Block{First: h.first, Time: unixTime(h.time), Records: records}.from(r.index)
+		r.index, r.at, r.offset = h.next(), h.next(), r.offset+h.frame()
+		return b, nil
+	}
+}
+
+// block reads and checks the block at the reader's place, which stays.
+func (r *Reader) block(s *state) (*block, []byte, error) {
 	seg := r.log.seg
 	h, frame, bad, err := seg.frameAt(&r.win, r.offset, s.end)
 	if err != nil {
-		return Block{}, err
+		return nil, nil, err
 	}
 	if bad == nil {
 		bad = outOfOrder(&h, r.at)
 	}
 	if bad != nil {
-		return Block{}, r.damaged(bad, s)
+		return nil, nil, r.damaged(bad, s)
 	}
 	plain, why := seg.plain(r.room(&h, s), &h, frame, r.offset)
 	if why != "" {
-		return Block{}, r.damaged(&flaw{why: why, trusted: true, h: h}, s)
+		// A header whose box does not open is not to be believed either.
+		return nil, nil, r.damaged(&flaw{why: why, h: h}, s)
 	}
 	if seg.sealer != nil {
 		r.opened = r.opened[:len(r.opened)+sealedPrefix+len(plain)]
 	}
-	records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
-	if why != "" {
-		return Block{}, r.damaged(&flaw{why: why, trusted: true, h: h}, s)
+	return &h, plain, nil
+}
+
+// gap says what the gap block at the reader's place, and those that follow it
+// at once, say. The reader stays in front of it.
+func (r *Reader) gap(h *block, body []byte, s *state) error {
+	seg := r.log.seg
+	g := seg.gapError(h, body, r.offset, r.index)
+	w := window{file: seg.file, step: headRead}
+	for at := r.offset + h.frame(); at < s.end; {
+		more, frame, bad, err := seg.frameAt(&w, at, s.end)
+		if err != nil {
+			return err
+		}
+		if bad != nil || !more.isGap() || more.first != g.Next {
+			break
+		}
+		if _, why := seg.plain(nil, &more, frame, at); why != "" {
+			break
+		}
+		g.Next, g.AtMost = more.next(), g.AtMost || more.flags&flagAtMost != 0
+		at += more.frame()
 	}
-	b := Block{First: h.first, Time: unixTime(h.time), Records: records}.from(r.index)
-	r.index, r.at, r.offset = h.next(), h.next(), r.offset+h.frame()
-	return b, nil
+	return g
 }
 
 // room is where a sealed block is opened to: behind the last one, in memory that

@@ -37,9 +37,23 @@ type scan struct {
 	begin   int64   // where its first block is
 	noted   []entry // of the open commit
 	index   *index
-	inspect func(h *block, frame []byte, at int64) string // of Verify: what is wrong inside a good frame
-	met     []*CorruptError                               // all damage
-	entered bool                                          // the open commit was entered behind damage, its start is lost
+	inspect *inspection // of Verify and Repair: looks inside good frames; nil: nobody does
+	met     []wound     // all damage
+	gaps    []*GapError // all that was repaired
+	entered bool        // the open commit was entered behind damage, its start is lost
+	behind  bool        // the block before was a gap
+	latest  int64       // time of the last good block
+	open    bool        // the last commit was never finished, and stands there still
+}
+
+// wound is a damaged place: what lies between two good blocks.
+type wound struct {
+	CorruptError
+	end    int64 // of the damaged bytes
+	lost   uint64
+	atMost bool  // their number could not be read
+	time   int64 // of the block behind it; 0: there is none
+	latest int64 // of the block before it; 0: there is none
 }
 
 // scanTail reads from a checkpoint (a commit's first block) to size.
@@ -62,23 +76,43 @@ func (c *scan) run(from entry) error {
 			bad = c.misplaced(&h)
 		}
 		if bad == nil && c.inspect != nil {
-			if why := c.inspect(&h, frame, c.at); why != "" {
-				bad = &flaw{why: why, trusted: true, order: true, h: h}
-			}
+			bad = c.inside(&h, frame)
+		}
+		if bad == nil && h.isGap() {
+			c.acceptGap(&h)
+			continue
 		}
 		if bad == nil {
 			c.accept(&h)
 			continue
 		}
 		stop, err := c.judge(bad, frame)
-		if err != nil || stop {
+		if err != nil {
 			return err
 		}
+		if stop {
+			c.reach()
+			return nil
+		}
 	}
-	if c.commit != 0 && c.damage == nil {
+	if c.open = c.commit != 0; c.open && c.damage == nil {
 		c.tear("the file ends inside a commit")
 	}
+	c.reach()
 	return nil
+}
+
+// reach brings the end up to the last damage when no whole commit follows it:
+// else readers would stop before it as if nothing had ever been there. That
+// commit was answered, so its good blocks are still to be read.
+func (c *scan) reach() {
+	if len(c.met) == 0 || c.lost != nil || c.met[len(c.met)-1].From < c.tail.next {
+		return
+	}
+	last := c.met[len(c.met)-1].CorruptError
+	last.Next = 0 // what follows was never finished
+	c.lost = &last
+	c.tail.next, c.tail.end = last.From, last.Offset
 }
 
 // misplaced tells a good block that does not belong where it is.
@@ -88,11 +122,13 @@ func (c *scan) misplaced(h *block) *flaw {
 	}
 	why := ""
 	switch {
+	case h.isGap() || c.behind: // it ends the commit before it, and may have taken the start of the next
 	case c.commit == 0 && !h.isStart():
 		why = fmt.Sprintf("a commit should start with record %d, found a block of commit %d", h.first, h.commit)
 	case c.commit != 0 && h.commit != c.commit:
 		why = fmt.Sprintf("commit %d is not finished, found a block of commit %d", c.commit, h.commit)
-	default:
+	}
+	if why == "" {
 		return nil
 	}
 	return &flaw{why: why, trusted: true, order: true, h: *h}
@@ -101,21 +137,39 @@ func (c *scan) misplaced(h *block) *flaw {
 // accept takes a good block. What it belongs to counts once its last block is met.
 func (c *scan) accept(h *block) {
 	if c.commit == 0 {
-		c.commit, c.begin = h.commit, c.at
+		c.commit, c.begin, c.entered = h.commit, c.at, c.entered || !h.isStart()
 		if h.settled() {
 			c.proven = c.at
 		}
 	}
 	c.noted = append(c.noted, entry{first: h.first, time: h.time, offset: c.at, start: h.isStart()})
 	c.at += h.frame()
-	c.expect = h.next()
-	if !h.last() {
-		return
+	c.expect, c.latest, c.behind = h.next(), h.time, false
+	if h.last() {
+		c.finish()
 	}
+}
+
+// acceptGap takes what a repair has left. It ends the commit before it, whose
+// last blocks it may stand for: the good ones of it stay.
+func (c *scan) acceptGap(h *block) {
+	start := entry{first: h.first, time: h.time, offset: c.at, start: true}
+	if c.inspect != nil {
+		c.gaps = c.inspect.gap(c.segment, c.gaps, h, c.at, c.behind)
+	}
+	c.noted = append(c.noted, start)
+	c.at += h.frame()
+	c.expect, c.latest = h.next(), h.time
+	c.finish()
+	c.tail.start, c.tail.proven, c.behind = start, c.at, true
+}
+
+// finish makes what was accepted count: its commit is whole.
+func (c *scan) finish() {
 	for _, e := range c.noted {
 		c.index.note(e)
 	}
-	c.tail.next, c.tail.end, c.tail.time = c.expect, c.at, h.time
+	c.tail.next, c.tail.end, c.tail.time = c.expect, c.at, c.latest
 	if !c.entered {
 		c.tail.start = c.noted[0]
 	}
@@ -128,34 +182,84 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	if unwritten && c.damage == nil {
-		c.tear(bad.why)
+	if c.open = unwritten; unwritten {
+		if c.damage == nil { // behind damage nothing is cut: the file is not written to
+			c.tear(bad.why)
+		}
 		return true, nil
 	}
-	if unwritten { // behind damage nothing is cut: the file is not written to
-		return true, nil
-	}
-	h, at, found, err := c.nextGood(&c.win, c.at, bad, c.expect, c.size)
+	h, at, found, err := c.onward(bad)
 	if err != nil {
 		return true, err
 	}
-	met := &CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}
+	w := wound{CorruptError: CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}, end: c.size, latest: c.latest}
 	if found {
-		met.Next = h.first
+		w.Next, w.end, w.time, w.lost = h.first, at, h.time, h.first-c.expect
+	} else {
+		w.lost, w.atMost = c.lostAtEnd(bad)
 	}
-	c.met = append(c.met, met)
-	c.damage = c.met[0]
+	c.met = append(c.met, w)
+	if c.inspect != nil {
+		c.inspect.keep() // the commit was answered: its good blocks are read
+	}
+	if c.damage == nil {
+		c.damage = &w.CorruptError
+	}
 	if !found {
 		// The commit was answered, so its good blocks are still to be read.
-		c.lost = met
+		c.lost = &w.CorruptError
 		c.tail.next, c.tail.end = c.expect, c.at
 		return true, nil
 	}
-	c.at, c.expect, c.noted, c.commit = at, h.first, c.noted[:0], 0
-	if !h.isStart() {
-		c.commit, c.begin, c.entered = h.commit, at, true
-	}
+	c.at, c.expect, c.noted, c.commit, c.entered = at, h.first, c.noted[:0], 0, false
+	c.behind = true
 	return false, nil
+}
+
+// onward finds where to go on behind a bad frame. In a sealed log whose boxes are
+// opened, a header counts only with a box that opens: a forged one must not lead
+// past good blocks.
+func (c *scan) onward(bad *flaw) (block, int64, bool, error) {
+	at := c.at
+	for {
+		h, found, ok, err := c.nextGood(&c.win, at, bad, c.expect, c.size)
+		if err != nil || !ok || c.inspect == nil || c.sealer == nil {
+			return h, found, ok, err
+		}
+		h, frame, flawed, err := c.frameAt(&c.win, found, c.size)
+		if err != nil || flawed != nil && flawed.cut {
+			return h, found, err == nil, err
+		}
+		if flawed == nil && c.inspect.opens(c.segment, &h, frame, found) == "" {
+			return h, found, true, nil
+		}
+		at, bad = found, &flaw{}
+	}
+}
+
+// lostAtEnd counts the records of damage with nothing good behind it. They may
+// have been answered, and then their indexes are taken: what cannot be counted
+// counts as many as its bytes could hold.
+func (c *scan) lostAtEnd(bad *flaw) (lost uint64, atMost bool) {
+	rest := c.size - c.at
+	if bad.trusted && !bad.order && bad.h.first == c.expect {
+		lost, atMost = uint64(bad.h.count), bad.h.flags&flagAtMost != 0
+		rest -= bad.h.frame()
+	}
+	if rest <= 0 {
+		return lost, atMost
+	}
+	return lost + c.mostRecords(int64(padded(int(rest)))), true
+}
+
+// inside looks into a frame whose checksums are good.
+func (c *scan) inside(h *block, frame []byte) *flaw {
+	why := c.inspect.look(c.segment, h, frame, c.at)
+	if why == "" {
+		return nil
+	}
+	// Of a box that does not open, its header is not to be believed either.
+	return &flaw{why: why, trusted: c.sealer == nil, order: true, h: *h}
 }
 
 // tear marks the commit that is open, or would start here, as never finished.
@@ -237,8 +341,8 @@ func (c *scan) settledAfter(bad *flaw) (bool, error) {
 		if err != nil || !ok {
 			return false, err
 		}
-		if h.commit != commit && h.settled() {
-			return true, nil
+		if h.isGap() || h.commit != commit && h.settled() {
+			return true, nil // all in front of a gap was synced by the repair
 		}
 		at, from, bad = found, h.next(), &flaw{trusted: true, h: h}
 	}

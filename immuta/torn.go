@@ -76,6 +76,13 @@ func (s *segment) copyInto(f File, t *torn, fresh bool) (bool, error) {
 
 // copyOut writes size bytes at offset to f, at to, and syncs it.
 func (s *segment) copyOut(f File, to, offset, size int64) error {
+	if err := s.copyRange(f, to, offset, size); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (s *segment) copyRange(f File, to, offset, size int64) error {
 	b := make([]byte, chunk)
 	for at := int64(0); at < size; {
 		n, err := s.file.ReadAt(b[:min(chunk, size-at)], offset+at)
@@ -87,7 +94,7 @@ func (s *segment) copyOut(f File, to, offset, size int64) error {
 		}
 		at += int64(n)
 	}
-	return f.Sync()
+	return nil
 }
 
 // confirm puts on stable storage what lies between from and the end: by writing

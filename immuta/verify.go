@@ -6,20 +6,34 @@ import "fmt"
 type Report struct {
 	Path    string
 	Checked string // CheckedSealed, CheckedPlain or CheckedOuter
-	Blocks  int
-	Records uint64
+	Blocks  int    // good ones
+	Records uint64 // in them
 	Bytes   int64  // of the file
 	First   uint64 // first index kept
 	Next    uint64 // one past the last good record
 	Damage  []Damage
-	Torn    *Damage // an unfinished last commit: no damage; the next Open for writing cuts it
+	Gaps    []*GapError // damage of earlier days, which was repaired: the log is good there
+	Torn    *Damage     // an unfinished last commit: no damage; the next Open for writing cuts it
 }
 
 // Damage is a place in a log where records cannot be read.
 type Damage struct {
 	Offset     int64
+	Bytes      int64 // up to the next good block, or to the end of the file
 	Why        string
 	From, Next uint64 // as in CorruptError
+	Lost       uint64 // records; at the end of the log, when AtMost, what the bytes could have held
+	AtMost     bool
+}
+
+// Lost sums up what is damaged: records, and the bytes that hold them. Records
+// are at most so many when atMost.
+func (r *Report) Lost() (records uint64, bytes int64, atMost bool) {
+	for i := range r.Damage {
+		d := &r.Damage[i]
+		records, bytes, atMost = records+d.Lost, bytes+d.Bytes, atMost || d.AtMost
+	}
+	return records, bytes, atMost
 }
 
 // What Verify could check.
@@ -47,18 +61,25 @@ func Verify(dir, name string, o Options) (Report, error) {
 		return Report{}, err
 	}
 	defer s.file.Close()
+	_, r, err := s.inspect(&index{seg: s})
+	return r, err
+}
+
+// inspect scans the whole file and looks into every block.
+func (s *segment) inspect(x *index) (*scan, Report, error) {
 	size, err := s.file.Size()
 	if err != nil {
-		return Report{}, fmt.Errorf("verify %s: %w", s.path, err)
+		return nil, Report{}, fmt.Errorf("verify %s: %w", s.path, err)
 	}
-	r := Report{Path: s.path, Checked: s.checked(), Bytes: size, First: s.first}
-	c := scan{segment: s, size: size, index: &index{seg: s}}
-	c.inspect = r.inspect(s)
-	if err := c.run(entry{first: s.first, offset: s.data(), start: true}); err != nil {
-		return r, err
+	i := &inspection{outer: s.checked() == CheckedOuter}
+	c := &scan{segment: s, size: size, index: x, inspect: i}
+	err = c.run(entry{first: s.first, offset: s.data(), start: true})
+	if c.open {
+		i.leave()
 	}
-	r.fill(&c)
-	return r, nil
+	r := Report{Path: s.path, Checked: s.checked(), Bytes: size, First: s.first, Blocks: i.blocks, Records: i.records}
+	r.fill(c)
+	return c, r, err
 }
 
 func (s *segment) checked() string {
@@ -71,34 +92,94 @@ func (s *segment) checked() string {
 	return CheckedSealed
 }
 
-// inspect opens what is inside a frame whose checksums are good, and counts it.
-func (r *Report) inspect(s *segment) func(*block, []byte, int64) string {
-	var opened []byte
-	return func(h *block, frame []byte, at int64) string {
-		if r.Checked != CheckedOuter {
-			plain, why := s.plain(opened[:0], h, frame, at)
-			if why != "" {
-				return why
-			}
-			if _, why := splitRecords(nil, plain, h.count); why != "" {
-				return why
-			}
-			if s.sealer != nil {
-				opened = plain
-			}
-		}
-		r.Blocks++
-		r.Records += uint64(h.count)
+// inspection opens what is inside frames whose checksums are good, and counts it.
+type inspection struct {
+	outer   bool // there is no key
+	opened  []byte
+	blocks  int
+	records uint64
+	saved   []byte // body of the last gap
+
+	openBlocks  int // of the commit at hand, which may turn out to be torn
+	openRecords uint64
+}
+
+// opens says what is wrong inside a frame; "" when nothing is.
+func (i *inspection) opens(s *segment, h *block, frame []byte, at int64) string {
+	if i.outer {
 		return ""
+	}
+	plain, why := s.plain(i.opened[:0], h, frame, at)
+	if why != "" {
+		return why
+	}
+	if s.sealer != nil {
+		i.opened = plain
+	}
+	if h.isGap() {
+		i.saved = plain
+		return ""
+	}
+	_, why = splitRecords(nil, plain, h.count)
+	return why
+}
+
+// look is opens for a frame at its place: a good one counts.
+func (i *inspection) look(s *segment, h *block, frame []byte, at int64) string {
+	i.saved = nil
+	why := i.opens(s, h, frame, at)
+	if why == "" {
+		i.count(h)
+	}
+	return why
+}
+
+func (i *inspection) count(h *block) {
+	if h.isStart() {
+		i.keep()
+	}
+	if h.isGap() {
+		return
+	}
+	i.blocks++
+	i.records += uint64(h.count)
+	i.openBlocks++
+	i.openRecords += uint64(h.count)
+	if h.last() {
+		i.keep()
 	}
 }
 
+// keep says that what was counted so far stays: its commit is whole, or is
+// damaged, of which all that is good is kept.
+func (i *inspection) keep() { i.openBlocks, i.openRecords = 0, 0 }
+
+// leave takes back what was counted of a commit that was never finished: its good
+// blocks are not in the log, a commit is whole or absent.
+func (i *inspection) leave() {
+	i.blocks -= i.openBlocks
+	i.records -= i.openRecords
+}
+
+// gap notes what the gap block at hand says; several in a row are one gap.
+func (i *inspection) gap(s *segment, gaps []*GapError, h *block, at int64, behind bool) []*GapError {
+	g := s.gapError(h, i.saved, at, h.first)
+	if n := len(gaps); behind && n > 0 && gaps[n-1].Next == g.From {
+		gaps[n-1].Next, gaps[n-1].AtMost = g.Next, gaps[n-1].AtMost || g.AtMost
+		return gaps
+	}
+	return append(gaps, g)
+}
+
 func (r *Report) fill(c *scan) {
-	r.Next = c.next
-	for _, d := range c.met {
-		r.Damage = append(r.Damage, Damage{Offset: d.Offset, Why: d.Why, From: d.From, Next: d.Next})
+	r.Next, r.Gaps = c.tail.next, c.gaps
+	for i := range c.met {
+		d := &c.met[i]
+		r.Damage = append(r.Damage, Damage{
+			Offset: d.Offset, Bytes: d.end - d.Offset, Why: d.Why, From: d.From, Next: d.Next, Lost: d.lost, AtMost: d.atMost,
+		})
 	}
 	if t := c.torn; t != nil {
-		r.Torn = &Damage{Offset: t.offset, Why: t.why, From: c.next}
+		r.Torn = &Damage{Offset: t.offset, Bytes: t.size, Why: t.why, From: c.tail.next}
 	}
 }

@@ -23,6 +23,7 @@ func (s *Server) admin(mux *http.ServeMux) {
 // get serves GET and HEAD, and refuses other verbs and any parameter.
 func (s *Server) get(mux *http.ServeMux, path string, handle http.HandlerFunc) {
 	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		s.gate.isFull(w, r) // it is answered all the same, and makes room for the next
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			s.methodNotAllowed(w, r, "GET, HEAD, OPTIONS")
 			return

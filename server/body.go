@@ -42,9 +42,20 @@ func readBody(w http.ResponseWriter, r *http.Request, held *lease, one, most int
 			if err := held.cover(2 * cap(body)); err != nil {
 				return nil, unread(w, r, err)
 			}
-			body = append(body, 0)[:len(body)]
+			body = grow(body, size)
 		}
 	}
+}
+
+// grow doubles a full body, up to the size that was announced: a length is not
+// trusted before its bytes are there, and one that proves true ends in a buffer
+// that fits.
+func grow(body []byte, announced int) []byte {
+	size := 2 * cap(body)
+	if announced > cap(body) {
+		size = min(size, announced)
+	}
+	return append(make([]byte, 0, size), body...)
 }
 
 func tooLarge(w http.ResponseWriter, r *http.Request, limit int) error {

@@ -14,8 +14,9 @@ const freeBytes = 64 << 10
 // read and arrays that are being built. Each has a limit of its own, but many
 // slow ones together would still be too much.
 type budget struct {
-	most int64
-	held atomic.Int64
+	most    int64
+	refused func() // counts a refusal
+	held    atomic.Int64
 }
 
 // lease is what one request holds. It belongs to one goroutine.
@@ -35,6 +36,7 @@ func (l *lease) cover(size int) error {
 	}
 	if l.budget.held.Add(more) > l.budget.most {
 		l.budget.held.Add(-more)
+		l.budget.refused()
 		return bus.ErrUnavailable.With("large requests hold %d MiB already, which is all they may; send it again in a moment", l.budget.most>>20)
 	}
 	l.held += more

@@ -148,7 +148,9 @@ func (c *claim) append(ctx context.Context) ([]receipt, error) {
 		}
 	}
 	if c.keys != nil {
-		c.keys.Commit(commits...)
+		if early := c.keys.Commit(commits...); early > 0 {
+			c.server.windowShrunk(c.namespace)
+		}
 	}
 	if c.ids != nil && c.server.config.DedupKeys > 0 {
 		c.server.remember(c.namespace, fresh) // those with ids of their own; it refuses nothing

@@ -33,8 +33,10 @@ func (s *Server) setAnswerDeadline(w http.ResponseWriter) {
 	s.setWriteDeadline(http.NewResponseController(w))
 }
 
-func (s *Server) setWriteDeadline(c *http.ResponseController) {
-	c.SetWriteDeadline(time.Now().Add(s.config.WriteTimeout))
+func (s *Server) setWriteDeadline(c *http.ResponseController) time.Time {
+	deadline := time.Now().Add(s.config.WriteTimeout)
+	c.SetWriteDeadline(deadline)
+	return deadline
 }
 
 // clearDeadlines gives a connection its leisure back. net/http keeps looking

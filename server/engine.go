@@ -33,7 +33,8 @@ type Engine interface {
 	// bus.ErrStorage (none will until the log is opened again), ctx's.
 	Append(ctx context.Context, namespace string, events []bus.Event) error
 
-	// Bounds returns the first index kept and one past the last readable.
+	// Bounds returns the first index kept and one past the last readable. Lost
+	// events between them count: their indexes are never given again.
 	Bounds(namespace string) (first, next uint64)
 
 	// Wait returns nil once next > from, or ctx's error, or an error when the
@@ -47,7 +48,9 @@ type Engine interface {
 
 	// Find returns the index of the event with this id without scanning the log:
 	// an id that the namespace gave, or one that came with a restored or copied
-	// event. bus.ErrUnknownEvent when there is none.
+	// event. bus.ErrUnknownEvent when there is none. Of an event that is lost to
+	// damage, the index is known by an id that the namespace gave, so that a
+	// reader can go on behind it; by another id it is unknown.
 	Find(ctx context.Context, namespace, id string) (uint64, error)
 
 	// IndexAt returns the index of the first event committed at t or later, one

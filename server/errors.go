@@ -55,7 +55,7 @@ func encode(value any) []byte {
 
 // retryable says when trying again makes sense, for refusals that pass.
 func retryable(e *bus.Error) *bus.Error {
-	after := map[string]int{bus.ErrUnavailable.Code: 1, bus.ErrInsufficientSpace.Code: 10}[e.Code]
+	after := map[string]int{bus.ErrUnavailable.Code: 1, bus.ErrServerFull.Code: 5, bus.ErrTooManyStreams.Code: 5, bus.ErrInsufficientSpace.Code: 10}[e.Code]
 	if e.RetryAfter > 0 || after == 0 {
 		return e
 	}
@@ -76,6 +76,9 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 		return bus.ErrTooLarge.With("at most %d bytes are taken", tooLarge.Limit)
 	}
 	if damage, ok := errors.AsType[*bus.DamageError](err); ok {
+		if !damage.Repaired.IsZero() {
+			return bus.ErrEventLost.With("%s", damage)
+		}
 		s.log.Error("damaged log", "namespace", damage.Namespace, "from", damage.From, "next", damage.Next, "error", damage.Err)
 		return bus.ErrCorrupt.With("%s", damage)
 	}

@@ -112,15 +112,30 @@ func (st *stream) advance(namespace string, index uint64) {
 	}
 }
 
+// gap appends the frame of a gap. One that stays, since the log itself says it,
+// moves the resume point: who comes back from behind it need not hear it again.
+// Damage may still be put right by a backup, so there the resume point stays.
 func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
-	return st.format.control(out, "gap", nil, st.server.sayGap(gap))
+	return st.format.control(out, "gap", st.behind(gap), st.server.sayGap(gap))
+}
+
+// behind is what a reconnect would name after a gap; nil when that has not moved.
+func (st *stream) behind(gap delivery.Gap) []bus.Position {
+	if gap.Repaired.IsZero() {
+		return nil
+	}
+	if st.sub.ack != nil {
+		return st.resume()
+	}
+	st.advance(gap.Namespace, gap.Next-1)
+	return st.seen
 }
 
 // sayGap counts a gap, and tells whoever runs the server where its log is
 // damaged: the reader is told the numbers only.
 func (s *Server) sayGap(gap delivery.Gap) gapFrame {
 	s.metrics.gap(gap.Reason)
-	if gap.Err != nil {
+	if gap.Err != nil && gap.Repaired.IsZero() {
 		s.log.Error("damaged log", "namespace", gap.Namespace, "from", gap.From, "next", gap.Next, "error", gap.Err)
 	}
 	return damageGap(gap)
@@ -128,7 +143,7 @@ func (s *Server) sayGap(gap delivery.Gap) gapFrame {
 
 // damageGap is the frame for events that cannot be read.
 func damageGap(gap delivery.Gap) gapFrame {
-	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason}
+	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason, RepairedAt: gap.Repaired}
 	if gap.Next > 0 {
 		lost := gap.Next - gap.From
 		frame.Lost = &lost

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -46,18 +47,7 @@ func FuzzAnyRequestIsAnsweredOrRefused(f *testing.F) {
 	} {
 		f.Add(seed[0], seed[1], seed[2], seed[3])
 	}
-	unsynced, err := disk.ParseDurability("os")
-	if err != nil {
-		f.Fatal(err)
-	}
-	engine, err := disk.Open(f.TempDir(), disk.Options{Namespaces: []string{"app", "orders"}, Durability: unsynced})
-	if err != nil {
-		f.Fatal(err)
-	}
-	s, err := server.New(server.Config{Engine: engine, MaxEvent: 4 << 10})
-	if err != nil {
-		f.Fatal(err)
-	}
+	s, engine := fuzzServer(f)
 	for _, subject := range []string{"orders.a", "orders.b.c", "app.d"} {
 		if err := engine.Append(f.Context(), bus.Namespace(subject), []bus.Event{{Subject: subject, Payload: []byte(`{"x":"\n"}`)}}); err != nil {
 			f.Fatal(err)
@@ -76,6 +66,29 @@ func FuzzAnyRequestIsAnsweredOrRefused(f *testing.F) {
 		s.Handler().ServeHTTP(w, r)
 		checkAnswer(t, w)
 	})
+}
+
+// fuzzServer is a server that syncs nothing.
+func fuzzServer(f *testing.F) (*server.Server, *disk.Engine) {
+	f.Helper()
+	unsynced, err := disk.ParseDurability("os")
+	if err != nil {
+		f.Fatal(err)
+	}
+	engine, err := disk.Open(f.TempDir(), disk.Options{Namespaces: []string{"app", "orders"}, Durability: unsynced})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := server.New(server.Config{Engine: engine, MaxEvent: 4 << 10})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := errors.Join(s.Shutdown(context.Background()), engine.Close()); err != nil {
+			f.Error(err)
+		}
+	})
+	return s, engine
 }
 
 func checkAnswer(t *testing.T, w *recorder) {
@@ -108,4 +121,49 @@ func checkFrame(t *testing.T, block string) {
 			t.Errorf("line %q of a stream is none of ours", line)
 		}
 	}
+}
+
+// FuzzLines sends lines of any bytes: as many receipts come back as events are
+// stored, in order, and behind the first mistake nothing is.
+func FuzzLines(f *testing.F) {
+	f.Add(`{"subject":"orders.a"}` + "\n" + `{"subject":"orders.b","payload":[1]}` + "\n")
+	f.Add("\n\r\n{\"subject\":\"orders.a\"}")
+	f.Add(`{"subject":"orders.a"}` + "\n" + `{"subject":"app.b"}` + "\n")
+	f.Add(`{"subject":"orders.a","key":"k"}` + "\n" + `{"subject":"orders.a","key":"k"}` + "\nx\n")
+	f.Add(`{"subject":"_bus_.x"}` + "\n[]\n")
+	f.Add(strings.Repeat("\n", 500) + strings.Repeat(" ", 5000))
+	s, engine := fuzzServer(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		before := stored(engine)
+		r, err := http.NewRequestWithContext(t.Context(), "POST", "http://bus/", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "bus"
+		r.Header.Set("Content-Type", "application/x-ndjson")
+		w := &recorder{statusRecorder: statusRecorder{header: make(http.Header)}}
+		s.Handler().ServeHTTP(w, r)
+		fresh := uint64(0)
+		for i, line := range lines(w.body.String()) {
+			a := answer{body: line}
+			switch {
+			case line == "" && i == 0:
+			case !json.Valid([]byte(line)):
+				t.Fatalf("got %q, want JSON", line)
+			case a.field("id") != "" && a.field("duplicate") != "true" && a.field("index") != "0" && a.field("index") != "":
+				fresh++
+			}
+		}
+		if got := stored(engine) - before; got != fresh {
+			t.Fatalf("%q: got %d events stored and %d receipts: %s", body, got, fresh, w.body.String())
+		}
+	})
+}
+
+func stored(e *disk.Engine) (n uint64) {
+	for _, namespace := range e.Namespaces() {
+		_, next := e.Bounds(namespace)
+		n += next - 1
+	}
+	return n
 }

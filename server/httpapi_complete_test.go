@@ -120,7 +120,7 @@ func TestEveryHeaderFrameAndGapReasonIsDocumented(t *testing.T) {
 
 func TestEveryMetricAndEveryPathIsDocumented(t *testing.T) {
 	document, tables := readDocument(t), inTables(readDocument(t))
-	for _, name := range found(t, `"(bus_[a-z_]+)"`, sources(t, "metrics.go")) {
+	for _, name := range found(t, `"(bus_[a-z_]+)"`, sources(t, "metrics.go")+sources(t, "limits.go")) {
 		if !tables[name] {
 			t.Errorf("the metric %s is in no table of HTTP_API.md", name)
 		}
@@ -132,12 +132,44 @@ func TestEveryMetricAndEveryPathIsDocumented(t *testing.T) {
 	}
 }
 
+// Every limit has a row with its flag and with the name that it has in /metrics,
+// and every flag that sets a limit has a row.
+func TestEveryLimitIsDocumentedWithFlagAndMetric(t *testing.T) {
+	document := readDocument(t)
+	table := document[strings.Index(document, "\n## Limits\n"):]
+	table = table[:strings.Index(table, "\n## Browsers\n")]
+	rows := make(map[string]string)
+	for _, match := range regexp.MustCompile("(?m)^\\|[^|]+\\|[^|]+\\| ([^|]*) \\| `(\\w+)` \\|$").FindAllStringSubmatch(table, -1) {
+		rows[match[2]] = match[1]
+	}
+	for _, name := range found(t, `limit[A-Z]\w+ += "(\w+)"`, sources(t, "limits.go")) {
+		if !strings.Contains(rows[name], "`--") {
+			t.Errorf("the limit %s has no row with a flag in HTTP_API.md, got %q", name, rows[name])
+		}
+		delete(rows, name)
+	}
+	for name := range rows {
+		t.Errorf("HTTP_API.md has the limit %s, limits.go has not", name)
+	}
+	for _, flag := range found(t, `flag:"(max-[a-z-]+|min-[a-z]+|dedup-[a-z]+|[a-z]+-timeout)[,"]`, sources(t, "../cmd/bus/config.go")) {
+		if !strings.Contains(table, "`--"+flag+"`") && flag != "shutdown-timeout" { // which is no client's affair
+			t.Errorf("the flag --%s is not in the table of limits in HTTP_API.md", flag)
+		}
+	}
+}
+
 func TestLimitsAreDocumentedAsTheyAre(t *testing.T) {
 	document := readDocument(t)
 	for _, row := range []string{
 		fmt.Sprintf("| one event as published | %d MiB |", bus.DefaultMaxEvent>>20),
 		fmt.Sprintf("| one batch | %d MiB, %d,000 events |", bus.DefaultMaxBatch>>20, bus.DefaultBatchCount/1000),
 		fmt.Sprintf("| subject | %d bytes, %d to %d segments of 1 to %d |", bus.MaxSubjectLen, bus.MinSegments, bus.MaxSegments, bus.MaxSegmentLen),
+		"| subjects, namespaces on one stream | 64, 16 |",
+		"| unacknowledged events of a stream | 64, up to 10,000, and 16 MiB |",
+		"| connections at once | 20,000",
+		"| streams at once | 20,000",
+		"| streams of one address at once | 16,000",
+		fmt.Sprintf("| pattern | %d bytes |", bus.MaxSubjectLen),
 		fmt.Sprintf("| id | %d bytes |", bus.MaxIDLen),
 		fmt.Sprintf("| trace id, key, content type | %d bytes each |", bus.MaxTextLen),
 	} {
@@ -147,9 +179,10 @@ func TestLimitsAreDocumentedAsTheyAre(t *testing.T) {
 	}
 	code := sources(t, "*.go")
 	for name, wanted := range map[string]string{
-		"maxPatterns": "64", "maxNamespaces": "16", "maxInflight": "10_000", "maxAcks": "1000",
+		"maxNamespaces": "16", "maxAcks": "1000",
 		"maxResumeLen": "256", "maxArrayBytes": "4 << 20", "maxAnswerWait": "time.Hour",
-		"defaultInflight": "64", "maxRedelivery": "24 * time.Hour", "maxWait": "time.Hour",
+		"defaultMaxSubjects": "64", "defaultMaxInflight": "10_000", "defaultMaxConnections": "20_000", "defaultMaxStreams": "20_000",
+		"defaultMaxStreamsPerAddress": "16_000", "defaultInflight": "64", "maxRedelivery": "24 * time.Hour", "maxWait": "time.Hour",
 	} {
 		if !regexp.MustCompile(name + ` += ` + regexp.QuoteMeta(wanted) + `\b`).MatchString(code) {
 			t.Errorf("%s is no longer %s: put the new limit into HTTP_API.md and here", name, wanted)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +53,9 @@ func TestHTTPAPIDocumentIsTrue(t *testing.T) {
 
 // walk is one reading of the document: a server, and the conversations with it.
 type walk struct {
-	dir    string
-	values captures
+	dir     string
+	values  captures
+	damaged []byte // the log as it was before its repair
 
 	engine  *disk.Engine
 	server  *server.Server
@@ -123,8 +125,18 @@ func (w *walk) directive(t *testing.T, d directive) {
 		c.Heartbeat = w.span(t, value)
 	case "body-timeout":
 		c.BodyTimeout = w.span(t, value)
+	case "max-streams-per-address":
+		if c.MaxStreamsPerAddress, _ = strconv.Atoi(value); c.MaxStreamsPerAddress < 1 {
+			t.Fatalf("line %d: want a number, found %q", d.line, value)
+		}
 	case "flip":
 		w.flip(t, value)
+	case "repair":
+		w.repair(t)
+	case "unrepair":
+		if err := os.WriteFile(filepath.Join(w.dir, "orders.log"), w.damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	default:
 		t.Fatalf("line %d: unknown directive %q", d.line, d.text)
 	}
@@ -156,6 +168,18 @@ func (w *walk) flip(t *testing.T, text string) {
 	log[at+2] ^= 1
 	if err := os.WriteFile(name, log, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// repair keeps the damaged log, so that the document can go on with a whole one.
+func (w *walk) repair(t *testing.T) {
+	t.Helper()
+	var err error
+	if w.damaged, err = os.ReadFile(filepath.Join(w.dir, "orders.log")); err != nil {
+		t.Fatal(err)
+	}
+	if did, err := disk.Repair(w.dir, "orders", disk.Options{}, true); err != nil || !did.Done {
+		t.Fatalf("repair: got %+v and %v", did, err)
 	}
 }
 

@@ -80,6 +80,14 @@ func (s *Server) remember(namespace string, events []bus.Event) {
 	}
 }
 
+// windowShrunk says that repeats may be stored again which the window should have
+// caught. Publishing goes on: refusing new keys would be worse than forgetting old
+// ones.
+func (s *Server) windowShrunk(namespace string) {
+	s.shrunk.warn(s.log, "keys are forgotten before --dedup-window has passed, because there are more than --dedup-keys: allow more, or shorten the window",
+		"namespace", namespace, "dedup_keys", s.config.DedupKeys, "dedup_window", s.config.DedupWindow.String())
+}
+
 func (s *Server) awaitKeys(ctx context.Context) error {
 	select {
 	case <-s.loaded:

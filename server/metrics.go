@@ -1,9 +1,7 @@
 package server
 
 import (
-	"errors"
 	"net/http"
-	"os"
 	"runtime"
 	"time"
 
@@ -28,6 +26,9 @@ type metrics struct {
 	gaps       *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
 	slow       prometheus.Counter
+
+	limited      *prometheus.CounterVec
+	acceptErrors prometheus.Counter
 }
 
 func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
@@ -47,12 +48,15 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 		gaps:     counters("bus_gaps_total", "Gaps said in streams.", "reason"),
 		refusals: counters("bus_refusals_total", "Requests refused.", "code"),
 		slow:     counter("bus_slow_evictions_total", "Streams let go because the peer did not read in time."),
+
+		limited:      counters("bus_limit_refusals_total", "Requests refused because of a limit.", "limit"),
+		acceptErrors: counter("bus_accept_errors_total", "Connections that could not be accepted, for want of descriptors or memory."),
 	}
 	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "bus_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, build,
+	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -92,12 +96,8 @@ func (m *metrics) settled(kind delivery.Kind, n int) {
 	m.verdicts.WithLabelValues(names[kind]).Add(float64(n))
 }
 
-// slowEviction counts a failed write when it failed for want of time.
-func (m *metrics) slowEviction(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		m.slow.Inc()
-	}
-}
+// overLimit counts a refusal under the limit that it is for.
+func (m *metrics) overLimit(limit string) { m.limited.WithLabelValues(limit).Inc() }
 
 // engineCollector asks the engine when somebody looks, so that counting costs
 // the publish path nothing.

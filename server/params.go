@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -121,8 +122,8 @@ func parseAge(s string) (time.Duration, bool) {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseUint(count, 10, 16)
-		return time.Duration(n) * length, err == nil
+		n, err := strconv.ParseInt(count, 10, 64)
+		return time.Duration(n) * length, err == nil && n >= 0 && n <= math.MaxInt64/int64(length)
 	}
 	d, err := time.ParseDuration(s)
 	return d, err == nil && d >= 0

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,10 +45,17 @@ func checkStart(start string) error {
 	if _, ok := timeStart(start, time.Now()); ok {
 		return nil
 	}
-	if age, isAge := parseAge(start); bus.CheckID(start) == nil && !(isAge && age == 0) {
+	if strings.Trim(start, "0") != "" && !likeAge(start) && bus.CheckID(start) == nil {
 		return nil // perhaps an event's; places looks for it
 	}
 	return wrongStart(start)
+}
+
+// likeAge tells a number with a unit, also one that is too great for an age:
+// who writes 99999w means no event's id.
+func likeAge(start string) bool {
+	unit := strings.TrimLeft(start, "0123456789")
+	return unit != start && slices.Contains([]string{"ns", "us", "ms", "s", "m", "h", "d", "w"}, unit)
 }
 
 func wrongStart(start string) error {

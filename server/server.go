@@ -29,6 +29,15 @@ type Config struct {
 	MaxBatchEvents int // events of one batch; bus.DefaultBatchCount
 	MaxBuffered    int // bytes of bodies and arrays in memory at once, over all requests; 256 MiB
 
+	// What the process has at once. Negative: no limit.
+	MaxConnections       int // 20,000; an eighth of them, at most 32, only for probes and refusals
+	MaxStreams           int // 20,000
+	MaxStreamsPerAddress int // 16,000; an IPv6 address counts by its /64
+
+	MaxSubjects      int // patterns on one stream; 64
+	MaxPatternLength int // bytes of one pattern; bus.MaxSubjectLen, which is also the most
+	MaxInflight      int // what inflight= may ask for; 10,000
+
 	DedupWindow time.Duration // how long a key is remembered; 10 minutes
 	DedupKeys   int           // how many keys a namespace remembers; 1,000,000; negative: none
 
@@ -49,6 +58,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxBatch, bus.DefaultMaxBatch)
 	setDefault(&c.MaxBatchEvents, bus.DefaultBatchCount)
 	setDefault(&c.MaxBuffered, 256<<20)
+	c.limitDefaults()
 	setDefault(&c.DedupWindow, 10*time.Minute)
 	setDefault(&c.DedupKeys, 1_000_000)
 	setDefault(&c.Heartbeat, 15*time.Second)
@@ -78,6 +88,12 @@ type Server struct {
 	ndjson  ndjsonFormat
 	inboxes idSource // ids of events that are never stored
 	budget  budget   // of bytes that requests hold
+	gate    *gate
+	streams streamCount
+	asked   asked
+	crowded quiet // requests refused because of a limit of the process
+	shrunk  quiet // keys forgotten early
+	slow    quiet // readers let go
 
 	draining atomic.Bool
 	drained  context.Context // done once the streams have to end
@@ -99,6 +115,8 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
 	s.budget.most = int64(c.MaxBuffered)
+	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
+	s.crowded.every, s.shrunk.every, s.slow.every = time.Minute, time.Minute, 10*time.Second
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
 		DedupWindow: c.DedupWindow,
@@ -106,6 +124,9 @@ func New(c Config) (*Server, error) {
 		Lookup:      s.lookup,
 	})
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
+	s.metrics.registry.MustRegister(newLimitCollector(s))
+	s.budget.refused = func() { s.metrics.overLimit(limitBuffered) }
+	s.gate = newGate(c.MaxConnections, c.HeadTimeout, 2*c.WriteTimeout, c.Logger, s.metrics.acceptErrors.Inc)
 	s.sse, s.ndjson = sseFormat{plain: sseFormats(c.Engine)}, newNDJSONFormat()
 	s.http = &http.Server{
 		Handler:           origins.protect(s, s.routes()),
@@ -113,7 +134,11 @@ func New(c Config) (*Server, error) {
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		Protocols:         protocols(),
-		ErrorLog:          slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
+		ConnContext:       s.gate.mark,
+		// The deadline of a stream ends its handler with a frame, which cannot be
+		// written either to a peer whose window is closed.
+		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
+		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
 	s.loading.Go(s.loadKeys)
 	return s, nil
@@ -131,9 +156,10 @@ func protocols() *http.Protocols {
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve answers requests from the listener until Shutdown, which makes it
-// return nil.
+// return nil. Its connections count towards MaxConnections, with those of other
+// listeners that are served.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(l)
+	err := s.http.Serve(s.gate.listen(l))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -168,11 +194,16 @@ func (s *Server) routes() http.Handler {
 
 // data is the data plane: the verb says what is wanted.
 func (s *Server) data(w http.ResponseWriter, r *http.Request) {
+	full := s.gate.isFull(w, r)
+	if full && r.Method != http.MethodGet { // which has its own way to say so
+		s.fail(w, r, s.overLimit(limitConnections, s.gate.refusal()))
+		return
+	}
 	switch r.Method {
 	case http.MethodPost:
 		s.publish(w, r)
 	case http.MethodGet, http.MethodHead:
-		s.subscribe(w, r)
+		s.subscribe(w, r, full)
 	case http.MethodPut:
 		s.acknowledge(w, r)
 	default:
@@ -191,7 +222,7 @@ func (s *Server) checkNamespace(namespace string) error {
 	if s.engine.Incarnation(namespace) != 0 {
 		return nil
 	}
-	e := bus.ErrUnknownNamespace.With("%q; declared are %v, more with bus server --namespaces", namespace, s.engine.Namespaces())
+	e := bus.ErrUnknownNamespace.With("%.80q; declared are %v, more with bus server --namespaces", namespace, s.engine.Namespaces())
 	e.Namespaces = s.engine.Namespaces()
 	return e
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"strconv"
+	"time"
 
 	"example.com/bus"
 	"example.com/bus/server/delivery"
@@ -28,11 +29,12 @@ type pingFrame struct {
 
 // gapFrame says that events which the stream should have carried are gone.
 type gapFrame struct {
-	Namespace    string  `json:"namespace"`
-	Requested    string  `json:"requested"`
-	ResumedIndex uint64  `json:"resumed_index"`
-	Lost         *uint64 `json:"lost"` // null: nobody can know
-	Reason       string  `json:"reason"`
+	Namespace    string    `json:"namespace"`
+	Requested    string    `json:"requested"`
+	ResumedIndex uint64    `json:"resumed_index"`
+	Lost         *uint64   `json:"lost"` // null: nobody can know
+	Reason       string    `json:"reason"`
+	RepairedAt   time.Time `json:"repaired_at,omitzero"` // of damage: the log says the gap itself
 }
 
 // endFrame is the data of the last frame of a stream that is complete. A proxy

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -113,15 +114,26 @@ func (st *stream) write(out []byte) error {
 	if len(out) == 0 {
 		return nil
 	}
-	st.server.setWriteDeadline(st.control)
+	deadline := st.server.setWriteDeadline(st.control)
 	_, err := st.w.Write(out)
 	if err == nil {
 		err = st.control.Flush()
 	}
 	// HTTP/2 resets a stream whose deadline passes, also while nothing is written.
 	st.control.SetWriteDeadline(time.Time{})
-	st.server.metrics.slowEviction(err)
+	if err != nil && !time.Now().Before(deadline) { // over HTTP/2 the error may not say so
+		st.tooSlow()
+	}
 	return err
+}
+
+// tooSlow counts and tells that the peer is let go for not reading. It loses
+// nothing: the next stream begins at its resume point.
+func (st *stream) tooSlow() {
+	s := st.server
+	s.metrics.slow.Inc()
+	s.slow.say(s.log, slog.LevelInfo, "a reader was let go because it did not take a write within --write-timeout; it resumes where it was",
+		"remote", st.request.RemoteAddr, "consumer_id", st.id, "namespaces", st.places)
 }
 
 // keep holds on to a small buffer for the next frames, so that a stream with

@@ -17,11 +17,20 @@ const (
 	retryDrainMax = 5000
 )
 
+// Milliseconds after which who found the server full comes back: longer, since
+// what makes it full does not pass within seconds.
+const (
+	retryFullMin = 5000
+	retryFullMax = 15000
+)
+
+func retryFull() int { return retryFullMin + rand.IntN(retryFullMax-retryFullMin) }
+
 // retryDrain spreads those who come back, so that they do not all come at once.
 func retryDrain() int { return retryDrainMin + rand.IntN(retryDrainMax-retryDrainMin) }
 
 // subscribe answers GET and HEAD.
-func (s *Server) subscribe(w http.ResponseWriter, r *http.Request) {
+func (s *Server) subscribe(w http.ResponseWriter, r *http.Request, full bool) {
 	if wantsWelcome(r) {
 		s.welcome(w, r)
 		return
@@ -31,10 +40,12 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	if s.draining.Load() {
-		s.turnAway(w, r, sub)
+	leave, err := s.admit(r, full)
+	if err != nil {
+		s.turnAway(w, r, sub, err)
 		return
 	}
+	defer leave()
 	start := &starter{engine: s.engine, await: s.awaitStored, start: sub.start, resume: sub.resume, now: time.Now()}
 	places, err := start.places(r.Context(), sub.patterns, sub.namespaces)
 	if err != nil {
@@ -74,15 +85,52 @@ func (s *Server) streamHeaders(h http.Header, mediaType string) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// turnAway ends a stream before it begins, while the server is stopping. A
-// refusal would make an EventSource give up for ever; an end makes it return.
-func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscription) {
+// admit counts a stream in, unless the server is stopping or has as many as it
+// may have. leave counts it out, once.
+func (s *Server) admit(r *http.Request, full bool) (leave func(), err error) {
+	switch {
+	case s.draining.Load():
+		return nil, bus.ErrUnavailable.With("the server is stopping; come back in a moment")
+	case full:
+		return nil, s.overLimit(limitConnections, s.gate.refusal())
+	case r.Method == http.MethodHead:
+		return func() {}, nil
+	}
+	return s.wait(r)
+}
+
+// wait counts in a request that may take for ever, before it costs anything: a
+// stream, or a publisher that waits for its readers. HTTP/2 has hundreds of them
+// on one connection, so connections bound them too little.
+func (s *Server) wait(r *http.Request) (leave func(), err error) {
+	leave, limit, err := s.streams.enter(r.RemoteAddr)
+	if err != nil {
+		return nil, s.overLimit(limit, err)
+	}
+	return leave, nil
+}
+
+// turnAway ends a stream before it begins. A refusal would make an EventSource
+// give up for ever; a stream that ends makes it return.
+func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscription, err error) {
+	e := *s.refusal(r, err)
+	retry := retryDrain()
+	if !s.draining.Load() {
+		retry = retryFull()
+		e.RetryAfter = (retry + 999) / 1000
+	}
 	if sub.format != typeSSE {
-		s.fail(w, r, bus.ErrUnavailable.With("the server is stopping; come back in a moment"))
+		s.fail(w, r, &e)
 		return
 	}
+	out := s.sse.letGo(nil, retry)
+	if e.RetryAfter > 0 { // a server that stops says nothing more, as at the end of other streams
+		s.metrics.refused(e.Code)
+		out = s.sse.control(out, "problem", nil, &e)
+	}
 	s.streamHeaders(w.Header(), typeSSE)
-	w.Write(s.sse.letGo(nil, retryDrain()))
+	s.setAnswerDeadline(w)
+	w.Write(out)
 }
 
 func (s *Server) openStream(w http.ResponseWriter, r *http.Request, sub *subscription, places []delivery.Place) (*stream, error) {

@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,18 +14,18 @@ import (
 
 // Limits and defaults of a subscription.
 const (
-	maxPatterns       = 64 // subjects on one stream
-	maxNamespaces     = 16 // namespaces on one stream
-	maxLimit          = 1_000_000
-	defaultInflight   = 64
-	maxInflight       = 10_000
-	defaultRedelivery = 5 * time.Second
-	minRedelivery     = 10 * time.Millisecond
-	maxRedelivery     = 24 * time.Hour
-	defaultAttempts   = 3
-	maxAttempts       = 1_000_000
-	maxWait           = time.Hour
-	maxArrayBytes     = 4 << 20 // of one JSON array, which is held in memory
+	defaultMaxSubjects = 64 // on one stream
+	maxNamespaces      = 16 // namespaces on one stream
+	maxLimit           = 1_000_000
+	defaultInflight    = 64
+	defaultMaxInflight = 10_000
+	defaultRedelivery  = 5 * time.Second
+	minRedelivery      = 10 * time.Millisecond
+	maxRedelivery      = 24 * time.Hour
+	defaultAttempts    = 3
+	maxAttempts        = 1_000_000
+	maxWait            = time.Hour
+	maxArrayBytes      = 4 << 20 // of one JSON array, which is held in memory
 )
 
 var subscribeParams = []string{
@@ -75,7 +76,7 @@ func (s *Server) parseSubscription(r *http.Request) (*subscription, error) {
 	sub.limit = p.number("limit", 0, 1, maxLimit)
 	sub.wait = p.duration("wait", 0, time.Millisecond, maxWait)
 	sub.until = p.choice("until", "", "newest") != ""
-	parseAck(sub, p)
+	s.parseAck(sub, p)
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -86,8 +87,8 @@ func (s *Server) parseSubjects(sub *subscription, subjects []string) error {
 	if len(subjects) == 0 {
 		return bus.ErrMissingSubject.With("wanted ?subject=, as in GET /?subject=orders.*&start=oldest; publish with POST / and a body like {\"subject\":\"orders.created\",\"payload\":{}}")
 	}
-	if len(subjects) > maxPatterns {
-		return bus.ErrInvalidParameter.With("subject stands %d times, at most %d are allowed on a stream", len(subjects), maxPatterns)
+	if err := s.checkSubjects(subjects); err != nil {
+		return err
 	}
 	for _, text := range subjects {
 		pattern, err := bus.ParsePattern(text)
@@ -108,6 +109,23 @@ func (s *Server) parseSubjects(sub *subscription, subjects []string) error {
 	return nil
 }
 
+// checkSubjects holds the subjects of a stream to the limits of this server.
+func (s *Server) checkSubjects(subjects []string) error {
+	if most := s.config.MaxSubjects; len(subjects) > most {
+		s.metrics.overLimit(limitSubjects)
+		return bus.ErrInvalidParameter.With("subject stands %d times, at most %d are allowed on a stream; use wildcards, several streams, or bus server --max-subjects", len(subjects), most)
+	}
+	s.asked.subjects.saw(len(subjects))
+	for _, text := range subjects {
+		if most := s.config.MaxPatternLength; len(text) > most {
+			s.metrics.overLimit(limitPatternLength)
+			return bus.ErrInvalidSubject.With("the pattern has %d bytes, at most %d are allowed; bus server --max-pattern-length says how many", len(text), most)
+		}
+		s.asked.pattern.saw(len(text))
+	}
+	return nil
+}
+
 func (s *Server) addPattern(sub *subscription, pattern bus.Pattern) error {
 	namespace := pattern.Namespace()
 	if err := s.checkNamespace(namespace); err != nil {
@@ -123,11 +141,11 @@ func (s *Server) addPattern(sub *subscription, pattern bus.Pattern) error {
 	return nil
 }
 
-func parseAck(sub *subscription, p *params) {
+func (s *Server) parseAck(sub *subscription, p *params) {
 	manual := p.choice("ack", "none", "none", "manual") == "manual"
 	redelivery := p.duration("redelivery", defaultRedelivery, minRedelivery, maxRedelivery)
 	attempts := max(p.number("redelivery_count", defaultAttempts, -maxAttempts, maxAttempts), 0) // older clients say "without end" below 0
-	inflight := p.number("inflight", defaultInflight, 1, maxInflight)
+	inflight := s.inflight(p)
 	if manual {
 		sub.ack = &delivery.AckSpec{Redelivery: redelivery, Attempts: attempts, Inflight: inflight}
 		return
@@ -138,6 +156,16 @@ func parseAck(sub *subscription, p *params) {
 			p.fail(name, v, "ack=manual beside it")
 		}
 	}
+}
+
+// inflight reads the window. Who does not ask for one gets the usual, or the
+// limit where that is smaller.
+func (s *Server) inflight(p *params) int {
+	most := s.config.MaxInflight
+	if n, err := strconv.Atoi(p.text("inflight")); err == nil && n > most {
+		s.metrics.overLimit(limitInflight)
+	}
+	return p.number("inflight", min(defaultInflight, most), 1, most)
 }
 
 // check refuses what is wrong only together.

@@ -16,6 +16,12 @@ func (s *Server) publishForReply(w http.ResponseWriter, r *http.Request, e bus.E
 		s.fail(w, r, bus.ErrInvalidParameter.With("reply=true makes an inbox of its own, found response_subject %q as well", e.ResponseSubject))
 		return
 	}
+	leave, err := s.wait(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer leave()
 	e.ResponseSubject = bus.NewInbox()
 	inbox := s.hub.Inbox(e.ResponseSubject)
 	defer inbox.Close()
@@ -60,6 +66,12 @@ func (s *Server) writeReply(w http.ResponseWriter, rc receipt, reply bus.Event) 
 // publishForConfirm stores an event and answers when enough consumers have
 // acknowledged it.
 func (s *Server) publishForConfirm(w http.ResponseWriter, r *http.Request, e bus.Event, wish answerWish) {
+	leave, err := s.wait(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	defer leave()
 	expected := s.hub.Expect(wish.confirm)
 	defer expected.Close()
 	receipts, err := s.store(r.Context(), []bus.Event{e})

@@ -66,5 +66,10 @@ func ownMounts() error {
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("a mount namespace of its own: %w", err)
 	}
+	// The processes of this namespace are to find themselves: a server looks up
+	// there how much memory and how many open files it has.
+	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
 	return nil
 }

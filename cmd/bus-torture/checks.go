@@ -9,7 +9,7 @@ import (
 
 // allChecks are in the order in which they run: first that the harness can fail
 // at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "kills", "race", "cuts-ext4", "cuts-xfs", "twice", "lives"}
+var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "many", "slow", "stop", "twice", "lives"}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -24,6 +24,11 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 		return h.onDisks(name, func() error {
 			return h.withBinary(ctx, lies[name].tag, nil, func(binary string) error { return h.honest(ctx, name, binary, lies[name]) })
 		})
+	case "images-nosync", "images-nodirsync":
+		lie := lies[strings.TrimPrefix(name, "images-")]
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, lie.tag, nil, func(binary string) error { return h.honestOnImages(ctx, name, binary, lie) })
+		}, "/dev/fuse")
 	case "kills":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.kills(ctx, name, binary, s.kills) })
 	case "race":
@@ -36,6 +41,36 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 		})
 	case "lives":
 		return h.simulate(ctx, name, s.lives)
+	case "images-ext4", "images-xfs":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
+				return h.images(ctx, name, binary, s.images, ofKind(strings.TrimPrefix(name, "images-")))
+			})
+		}, "/dev/fuse")
+	case "histories-early":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.earlyHistories(ctx, name, binary, honestCuts) })
+		})
+	case "histories":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.allLegal(ctx, name, binary, s.histories, breaker{}) })
+	case "histories-cuts":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
+				return h.allLegal(ctx, name, binary, s.histories, breaker{on: fileSystems})
+			})
+		})
+	case "errors":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.errors(ctx, name, binary, s.errors) })
+	case "full":
+		return h.onDisks(name, func() error {
+			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.full(ctx, name, binary) })
+		})
+	case "many":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.many(ctx, name, binary, s.many) })
+	case "slow":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.slow(ctx, name, binary) })
+	case "stop":
+		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.stop(ctx, name, binary) })
 	case "twice":
 		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.twice(ctx, name, binary, races) })
 	}
@@ -44,10 +79,12 @@ func (h *harness) check(ctx context.Context, s *settings, name string) error {
 
 // onDisks runs what needs disks of its own. Where it is known that there can be
 // none it says so instead; it never passes in silence.
-func (h *harness) onDisks(check string, run func() error) error {
+func (h *harness) onDisks(check string, run func() error, devices ...string) error {
 	err := h.mounts
-	if err == nil {
-		_, err = os.Stat("/dev/loop-control")
+	for _, device := range append(devices, "/dev/loop-control") {
+		if err == nil {
+			_, err = os.Stat(device)
+		}
 	}
 	if err == nil {
 		return run()

@@ -66,8 +66,8 @@ func (h *harness) powerLife(ctx context.Context, check, binary string, number in
 	if err != nil {
 		return nil, 0, errors.Join(err, os.RemoveAll(l.dir))
 	}
-	l.release = v.discard                                 // after what is on the disk was kept
-	l.server.dir = filepath.Join(v.mount, "deep", "data") // directories that it has to make itself
+	l.release = v.discard // after what is on the disk was kept
+	l.server.dir = dataOn(v)
 	l.server.flags = l.drawFlags(number, []string{"always", "always", "interval=100ms"})
 	l.server.flags = append(l.server.flags, flags...)
 	p := &powered{life: l, volume: v}
@@ -129,6 +129,7 @@ func (p *powered) cut(ctx context.Context, end func()) error {
 	err = errors.Join(err, p.server.kill())
 	end()
 	p.journal.goDark(false)
+	p.journal.reopen() // what this server said of its logs, the next one opens again
 	if err = errors.Join(err, p.volume.off()); err != nil {
 		return err
 	}

@@ -48,6 +48,35 @@ func (h *harness) honest(ctx context.Context, check, binary string, l lie) error
 	return missed
 }
 
+// honestImages is how many images of a disk the harness has to notice it.
+const honestImages = 120
+
+// honestOnImages is the same for what is found on the rebuilt disks.
+func (h *harness) honestOnImages(ctx context.Context, check, binary string, l lie) error {
+	quiet := *h
+	quiet.expected = true
+	var missed error
+	for _, fs := range fileSystems[1:] { // one of ext4 is enough that writes nothing down within a second
+		begun, images := time.Now(), 0
+		var sum verdict
+		want := imaging{subsets: 4, perLife: 5, enough: func(v *verdict) bool { return l.shown(v) > 0 }}
+		for number := 0; images < honestImages && l.shown(&sum) == 0; number++ {
+			life, err := quiet.imageLife(ctx, check, binary, number, fs, want)
+			if err != nil && (!errors.Is(err, errFault) || ctx.Err() != nil) {
+				return err
+			}
+			images += life.images + 1
+			sum.add(&life.sum)
+		}
+		if l.shown(&sum) == 0 {
+			missed = errors.Join(missed, fmt.Errorf("%w: %s on %s: nothing noticed in %d images (%s)", errFault, check, fs.name, images, &sum))
+			continue
+		}
+		h.say(check, "%s: noticed after %d images (%s: %d); %s; %s", fs.name, images, l.what, l.shown(&sum), &sum, time.Since(begun).Round(100*time.Millisecond))
+	}
+	return missed
+}
+
 // firstLoss lives with it until something is shown, or for honestCuts.
 func (h *harness) firstLoss(ctx context.Context, check, binary string, l lie, fs fileSystem) (int, *verdict, error) {
 	var sum verdict

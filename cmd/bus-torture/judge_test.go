@@ -129,3 +129,42 @@ func TestAStreamWithoutItsBeginningIsTold(t *testing.T) {
 	part := event{Id: "id3", Index: 4, Payload: json.RawMessage(payload("s2"))}
 	wantVerdict(t, judged(j, append(log, part)), verdict{split: 1, unanswered: 1})
 }
+
+func TestALogThatHasFailedTakesNothingUntilItIsOpenedAgain(t *testing.T) {
+	j, log := threeEvents()
+	refusal := receipt{Code: "storage_failed", Detail: "namespace a takes no more events until the server is started again"}
+	send := func(name, namespace string) *entry {
+		e := &entry{Name: name, Namespace: namespace}
+		j.begin(false, []*entry{e})
+		j.again([]*entry{e})
+		return e
+	}
+	under, other := send("under-way", "a"), send("other", "b")
+	j.refuse(refusal)
+	later, again := send("later", "a"), send("again", "a")
+	j.answer(under, receipt{Id: "id3", Index: 4})                  // was sent before
+	j.answer(other, receipt{Id: "id0", Index: 1})                  // to another log
+	j.answer(again, receipt{Id: "id4", Index: 5, Duplicate: true}) // says what was stored before
+	if len(j.mistakes) != 0 {
+		t.Fatalf("got %q, want no mistake", j.mistakes)
+	}
+	j.answer(later, receipt{Id: "id5", Index: 6})
+	if v := j.judge(map[string][]event{"a": log}, 0, false); v.changed != 1 {
+		t.Errorf("got %s, want the answer of a log that has failed to be told", v)
+	}
+	if got := j.reopen(); got != 1 {
+		t.Errorf("got %d logs that had failed, want 1", got)
+	}
+	j.answer(send("reopened", "a"), receipt{Id: "id6", Index: 7})
+	if len(j.mistakes) != 0 {
+		t.Errorf("got %q of a log that was opened again, want no mistake", j.mistakes)
+	}
+}
+
+func TestAFullDiskIsNoFailedLog(t *testing.T) {
+	j, _ := threeEvents()
+	j.refuse(receipt{Code: "no_space", Detail: "namespace b: write 10 bytes: no space left on device"})
+	if !j.wasRefused("b") || j.wasRefused("a") || j.refusalsOf("no_space") != 1 || j.reopen() != 0 {
+		t.Errorf("got refused %v, %d refusals; want only b's, once, and no failed log", j.refused, j.refusalsOf("no_space"))
+	}
+}

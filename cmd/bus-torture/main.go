@@ -19,20 +19,27 @@ import (
 
 // settings are the command line.
 type settings struct {
-	checks   []string
-	seed     uint64
-	life     int
-	kills    int
-	race     int
-	cuts     int
-	lives    int
-	duration time.Duration
-	work     string
-	evidence string
-	tags     string
+	checks    []string
+	seed      uint64
+	life      int
+	kills     int
+	race      int
+	cuts      int
+	images    imaging
+	histories int
+	errors    int
+	many      manyStreams
+	lives     int
+	duration  time.Duration
+	work      string
+	evidence  string
+	tags      string
 }
 
 func main() {
+	if code, disk := serveDisk(os.Args[1:]); disk {
+		os.Exit(code)
+	}
 	s, err := parse(os.Args[1:], os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -62,6 +69,14 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.kills, "kills", 50, "how often kills kills a server")
 	f.IntVar(&s.race, "race-kills", 20, "how often race kills one with the race detector")
 	f.IntVar(&s.cuts, "cuts", 100, "how often each of the checks of cuts cuts the power")
+	f.IntVar(&s.images.points, "image-points", 18, "between how many flushes each of the checks of images takes the power")
+	f.IntVar(&s.images.subsets, "image-subsets", 5, "how many disks with other unflushed sectors it makes at each")
+	f.IntVar(&s.images.perLife, "image-life", 6, "how many of the points belong to one load")
+	f.IntVar(&s.images.second, "image-again", 1, "how many disks it makes at each of a second cut, while the first is opened")
+	f.IntVar(&s.histories, "histories", 8, "how many histories each of the checks of histories makes")
+	f.IntVar(&s.errors, "errors", 40, "how many of the calls that can fail errors makes fail; 1000: all of them")
+	f.IntVar(&s.many.streams, "streams", 2000, "how many streams many opens")
+	f.DurationVar(&s.many.load, "load", 5*time.Second, "for how long it publishes to them")
 	f.IntVar(&s.lives, "lives", 2000, "how many lives of the simulation lives runs")
 	f.DurationVar(&s.duration, "duration", 0, "go on with further rounds for so long; 0: one round")
 	f.StringVar(&s.work, "work", os.TempDir(), "where the logs and images of disks are while it runs")

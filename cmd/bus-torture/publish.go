@@ -134,6 +134,7 @@ func (p *publisher) rest(all []*entry) []*entry {
 // waited for, so that the journal knows as much as can be known.
 func (p *publisher) send(ctx context.Context, all []*entry) {
 	ctx = context.WithoutCancel(ctx)
+	p.journal.again(all)
 	switch p.kind {
 	case batch:
 		var items []string
@@ -198,6 +199,9 @@ func (p *publisher) post(ctx context.Context, query string, body io.Reader, medi
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusAccepted {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
+		var problem receipt
+		json.Unmarshal(text, &problem) // a text that is none says nothing
+		p.journal.refuse(problem)
 		if resp.StatusCode < 500 {
 			p.journal.mistake("%s: got %s: %s", all[0].Name, resp.Status, bytes.TrimSpace(text))
 		}
@@ -226,6 +230,7 @@ func (p *publisher) receipts(d *json.Decoder, all []*entry) {
 	for _, e := range all {
 		var r receipt
 		if d.Decode(&r) != nil || r.Code != "" {
+			p.journal.refuse(r)
 			return // the stream was cut, or the server says why it ends
 		}
 		p.journal.answer(e, r)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +33,7 @@ type server struct {
 	dir    string   // of the logs
 	log    string   // what all processes have said, one after the other
 	flags  []string // beside address, directory and namespaces
+	below  []string // what runs the binary, strace for one
 	cmd    *exec.Cmd
 	ended  chan struct{}
 	from   int64 // where this process begins in log
@@ -83,7 +85,8 @@ func (s *server) launch() error {
 		return err
 	}
 	args := append([]string{"server", "--addr", s.addr, "--path", s.dir, "--namespaces", strings.Join(namespaces, ",")}, s.flags...)
-	s.cmd = exec.Command(s.binary, args...)
+	args = append(append(slices.Clone(s.below), s.binary), args...)
+	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stderr = log
 	if err := s.cmd.Start(); err != nil {
 		return err

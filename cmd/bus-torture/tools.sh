@@ -1,7 +1,8 @@
 #!/bin/sh
 # Brings what the harness needs beside Go: sh cmd/bus-torture/tools.sh
 #
-# mkfs for the disks whose power is cut, and a C compiler for the race detector.
+# mkfs for the disks whose power is cut, a C compiler for the race detector, and
+# strace to make calls of the server fail.
 # It installs Debian's packages, as root or with sudo, only when something is
 # missing.
 set -eu
@@ -23,6 +24,7 @@ need() {
 need mkfs.ext4 e2fsprogs
 need mkfs.xfs xfsprogs
 need gcc gcc libc6-dev
+need strace strace
 
 [ -n "$missing" ] || exit 0
 as_root=

@@ -20,15 +20,29 @@ type fileSystem struct {
 	options string
 	size    int64 // of the disk; the image is sparse
 	mkfs    []string
+	fsck    []string // says with its exit code whether all is well, and changes nothing
 }
 
+// What there is, and how it is made and checked. XFS takes no disk below 300 MB.
+const (
+	ext4Size = 96 << 20
+	xfsSize  = 320 << 20
+)
+
+var (
+	makeExt4  = []string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"}
+	checkExt4 = []string{"e2fsck", "-fn"}
+	makeXFS   = []string{"mkfs.xfs", "-q", "-f"}
+	checkXFS  = []string{"xfs_repair", "-n", "-f"}
+)
+
 // fileSystems are what servers stand on. commit is how many seconds ext4 lets
-// pass before it writes down by itself what nobody has synced; XFS takes no
-// disk below 300 MB.
+// pass before it writes down by itself what nobody has synced.
 var fileSystems = []fileSystem{
-	{"ext4 commit=1", "ext4", "data=ordered,commit=1", 96 << 20, []string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"}},
-	{"ext4 commit=5", "ext4", "data=ordered,commit=5", 96 << 20, []string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"}},
-	{"xfs", "xfs", "", 320 << 20, []string{"mkfs.xfs", "-q", "-f"}},
+	{"ext4 commit=1", "ext4", "data=ordered,commit=1", ext4Size, makeExt4, checkExt4},
+	{"ext4 commit=5", "ext4", "data=ordered,commit=5", ext4Size, makeExt4, checkExt4},
+	{"ext4 commit=1000", "ext4", "data=ordered,commit=1000", ext4Size, makeExt4, checkExt4},
+	{"xfs", "xfs", "", xfsSize, makeXFS, checkXFS},
 }
 
 // volume is a disk that can lose its power. Nothing that was not synced is on it
@@ -45,25 +59,20 @@ type volume struct {
 
 // newVolume makes a disk with an empty file system, and mounts it below dir.
 func newVolume(ctx context.Context, dir string, fs fileSystem) (*volume, error) {
-	v := &volume{fs: fs, image: filepath.Join(dir, "disk"), mount: filepath.Join(dir, "mnt")}
-	if err := os.Mkdir(v.mount, 0o700); err != nil {
+	image := filepath.Join(dir, "image")
+	if err := fs.make(ctx, image); err != nil {
 		return nil, err
 	}
-	f, err := os.Create(v.image)
-	if err != nil {
+	return mountVolume(dir, fs, image)
+}
+
+// mountVolume mounts a disk that has a file system.
+func mountVolume(dir string, fs fileSystem, image string) (*volume, error) {
+	v := &volume{fs: fs, image: image, mount: filepath.Join(dir, "mnt")}
+	if err := os.MkdirAll(v.mount, 0o700); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(f.Truncate(fs.size), f.Close()); err != nil {
-		return nil, err
-	}
-	args := append(fs.mkfs[1:len(fs.mkfs):len(fs.mkfs)], v.image)
-	mkfs, err := found(fs.mkfs[0])
-	if err != nil {
-		return nil, err
-	}
-	if out, err := exec.CommandContext(ctx, mkfs, args...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", strings.Join(fs.mkfs, " "), err, out)
-	}
+	var err error
 	if v.device, v.handle, err = attach(v.image); err != nil {
 		return nil, fmt.Errorf("a loop device: %w", err)
 	}
@@ -71,6 +80,26 @@ func newVolume(ctx context.Context, dir string, fs fileSystem) (*volume, error) 
 		return nil, errors.Join(err, v.discard())
 	}
 	return v, nil
+}
+
+// make makes a file that is a disk with an empty file system.
+func (fs fileSystem) make(ctx context.Context, image string) error {
+	f, err := os.Create(image)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(fs.size), f.Close()); err != nil {
+		return err
+	}
+	mkfs, err := found(fs.mkfs[0])
+	if err != nil {
+		return err
+	}
+	args := append(fs.mkfs[1:len(fs.mkfs):len(fs.mkfs)], image)
+	if out, err := exec.CommandContext(ctx, mkfs, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(fs.mkfs, " "), err, out)
+	}
+	return nil
 }
 
 // found looks where Debian keeps such tools, which is not in everybody's PATH.
@@ -129,11 +158,11 @@ func (v *volume) off() error {
 	}
 }
 
-// discard takes all of it away, whatever state it is in.
+// discard takes all of it but the image away, whatever state it is in.
 func (v *volume) discard() error {
 	err := v.off()
 	if err != nil {
 		err = errors.Join(err, syscall.Unmount(v.mount, syscall.MNT_DETACH))
 	}
-	return errors.Join(err, v.handle.Close(), os.Remove(v.image))
+	return errors.Join(err, v.handle.Close())
 }

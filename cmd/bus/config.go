@@ -30,15 +30,23 @@ type serverConfig struct {
 	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
 	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests"`
 	MinFree        room       `env:"MIN_FREE" envDefault:"16MiB" flag:"min-free" usage:"bytes of the disk that stay free: below it events are refused; 0: none"`
-	DedupWindow    span       `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
-	DedupKeys      count      `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
-	Heartbeat      span       `env:"HEARTBEAT" envDefault:"15s" flag:"heartbeat" usage:"time between pings on a stream"`
-	WriteTimeout   span       `env:"WRITE_TIMEOUT" envDefault:"30s" flag:"write-timeout" usage:"time for one write to a peer, after which it is let go"`
-	BodyTimeout    span       `env:"BODY_TIMEOUT" envDefault:"30s" flag:"body-timeout" usage:"time for a request's body to arrive"`
-	HeaderTimeout  span       `env:"HEADER_TIMEOUT" envDefault:"5s" flag:"header-timeout" usage:"time for a request's headers to arrive"`
-	StreamMaxAge   span       `env:"STREAM_MAX_AGE" envDefault:"0s" flag:"stream-max-age" usage:"age at which a stream is ended for a reconnect; 0: never"`
-	Shutdown       span       `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
-	Origins        names      `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
+
+	MaxConnections       count `env:"MAX_CONNECTIONS" envDefault:"20000" flag:"max-connections" usage:"connections at once; 0: as many as there are descriptors for, which is never exceeded"`
+	MaxStreams           count `env:"MAX_STREAMS" envDefault:"20000" flag:"max-streams" usage:"streams at once, with publishers that wait for confirmations or a reply; 0: no limit"`
+	MaxStreamsPerAddress count `env:"MAX_STREAMS_PER_ADDRESS" envDefault:"16000" flag:"max-streams-per-address" usage:"streams of one client address at once; 0: no limit, as behind a proxy that has one"`
+	MaxSubjects          count `env:"MAX_SUBJECTS" envDefault:"64" flag:"max-subjects" usage:"subjects on one stream"`
+	MaxPatternLength     count `env:"MAX_PATTERN_LENGTH" envDefault:"255" flag:"max-pattern-length" usage:"bytes of one subject of a stream; no subject has more than 255"`
+	MaxInflight          count `env:"MAX_INFLIGHT" envDefault:"10000" flag:"max-inflight" usage:"unacknowledged events that a stream may ask for at once"`
+
+	DedupWindow   span  `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
+	DedupKeys     count `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
+	Heartbeat     span  `env:"HEARTBEAT" envDefault:"15s" flag:"heartbeat" usage:"time between pings on a stream"`
+	WriteTimeout  span  `env:"WRITE_TIMEOUT" envDefault:"30s" flag:"write-timeout" usage:"time for one write to a peer, after which it is let go"`
+	BodyTimeout   span  `env:"BODY_TIMEOUT" envDefault:"30s" flag:"body-timeout" usage:"time for a request's body to arrive"`
+	HeaderTimeout span  `env:"HEADER_TIMEOUT" envDefault:"5s" flag:"header-timeout" usage:"time for a request's headers to arrive"`
+	StreamMaxAge  span  `env:"STREAM_MAX_AGE" envDefault:"0s" flag:"stream-max-age" usage:"age at which a stream is ended for a reconnect; 0: never"`
+	Shutdown      span  `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
+	Origins       names `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
 
 	LogLevel  logLevel  `env:"LOG_LEVEL" envDefault:"INFO" flag:"log-level" usage:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat logFormat `env:"LOG_FORMAT" envDefault:"auto" flag:"log-format" usage:"text, json, or auto: text on a terminal"`
@@ -54,8 +62,27 @@ func (s *serverConfig) check() error {
 			return usageError("--namespaces ($BUS_NAMESPACES): %w", err)
 		}
 	}
+	for _, limit := range []struct {
+		name        string
+		value, most count
+	}{
+		{"--max-subjects ($BUS_MAX_SUBJECTS)", s.MaxSubjects, mostSubjects},
+		{"--max-pattern-length ($BUS_MAX_PATTERN_LENGTH)", s.MaxPatternLength, bus.MaxSubjectLen},
+		{"--max-inflight ($BUS_MAX_INFLIGHT)", s.MaxInflight, mostInflight},
+	} {
+		if limit.value < 1 || limit.value > limit.most {
+			return usageError("%s is %d, wanted a number from 1 to %d", limit.name, limit.value, limit.most)
+		}
+	}
 	return nil
 }
+
+// The most that can be set: subjects have to fit into the head of a request, and
+// each unacknowledged event is in memory.
+const (
+	mostSubjects = 10_000
+	mostInflight = 1_000_000
+)
 
 // knownVariables are those of all commands.
 func knownVariables() []string {

@@ -24,6 +24,8 @@ with the --to secret, and plain without one.
    bus copy --from ./data --to ./sealed --to-secret-key-file bus.key
    bus copy --from http://localhost:2021 --to ./backup --follow
 
+A gap that bus repair has left in the source is told, and is no damage.
+
 Exit code 3: damage was found in the source.`,
 		Flags: append(append(append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`DIRECTORY` of logs, or URL of a server; required"},

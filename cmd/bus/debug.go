@@ -175,7 +175,7 @@ func stamp(t time.Time) string {
 }
 
 // debugEvents prints events as a stream would carry them. Damage ends it, with
-// the indexes that are lost.
+// the indexes that are lost; a gap that was repaired is told.
 func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 	engine, err := openEngine(dir, disk.Options{Namespaces: []string{name}, ReadOnly: true, MaxEvent: disk.MaxEventLimit}, ring)
 	if err != nil {
@@ -188,6 +188,11 @@ func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 		events, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if damage, ok := errors.AsType[*bus.DamageError](err); ok && !damage.Repaired.IsZero() {
+			_ = (&damages{talk: c.App.ErrWriter}).gone(lostEvents{name, damage.From, damage.Next, "damage", damage.Repaired})
+			reader.Seek(damage.Next)
+			continue
 		}
 		if err != nil {
 			return err

@@ -26,6 +26,8 @@ clear, also when the log is sealed.
    bus dump --path ./data --output events.json
    bus dump --host http://localhost:2021 --namespaces orders | gzip > orders.json.gz
 
+A gap that bus repair has left in a log is a line of the dump, and no damage.
+
 Exit code 3: damage was found; without --skip-damaged there is no file.`,
 		Flags: append(append([]cli.Flag{
 			placeFlag(), hostFlag(),
@@ -54,14 +56,14 @@ func dump(c *cli.Context) error {
 	}
 	path := c.String("output")
 	if path == "" || path == "-" {
-		if _, err := writeDump(c.Context, stdout{c.App.Writer}, src, all, nil); err != nil {
+		if _, err := writeDump(c.Context, stdout{c.App.Writer}, src, all, d, nil); err != nil {
 			return stopped(c.Context, err)
 		}
 		return d.verdict()
 	}
 	var count uint64
 	write := func(w io.Writer) (err error) {
-		count, err = writeDump(c.Context, w, src, all, newProgress(c.App.ErrWriter, "dumped"))
+		count, err = writeDump(c.Context, w, src, all, d, newProgress(c.App.ErrWriter, "dumped"))
 		return err
 	}
 	if err := writeWhole(path, write); err != nil {
@@ -94,13 +96,16 @@ func (s stdout) Write(data []byte) (int, error) {
 
 // writeDump writes namespace after namespace. Without its last line, which it
 // writes only when everything was read, what it wrote is no dump.
-func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, p *progress) (uint64, error) {
+func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, damage *damages, p *progress) (uint64, error) {
 	defer p.clear()
 	out := bufio.NewWriterSize(w, 256<<10)
 	d, err := newDumpWriter(out, namesOf(all), time.Now())
 	if err != nil {
 		return 0, err
 	}
+	damage.lost = d.gap
+	to, isStdout := w.(stdout)
+	d.terminal = isStdout && isTerminal(to.w)
 	for _, one := range all {
 		err := src.read(ctx, one, false, func(events []bus.Event) error {
 			p.show(d.end.Events)

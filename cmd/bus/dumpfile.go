@@ -19,6 +19,11 @@ import (
 //	{"id":"e_…","subject":"orders.created","index":1,…}
 //	{"end":{"events":1,"namespaces":{"orders":1},"sha256":"…"}}
 //
+// Where a log has a gap that a repair has left, a line says so, which is counted
+// in "gaps" of the last line and not among the events:
+//
+//	{"gap":{"namespace":"orders","from":4,"next":6,"reason":"damage","repaired_at":"…"}}
+//
 // A dump without its last line has been cut off, and is refused as a whole.
 
 // What a reader holds a dump to, before it asks for memory.
@@ -42,15 +47,17 @@ type dumpHeader struct {
 type dumpEnd struct {
 	Events     uint64            `json:"events"`
 	Namespaces map[string]uint64 `json:"namespaces"`
+	Gaps       uint64            `json:"gaps,omitempty"`
 	SHA256     string            `json:"sha256"`
 }
 
 // dumpWriter writes one dump. It is for one goroutine.
 type dumpWriter struct {
-	w   io.Writer
-	sum hash.Hash
-	end dumpEnd
-	buf []byte // reused
+	w        io.Writer
+	terminal bool // w is one: it is to show, not to obey
+	sum      hash.Hash
+	end      dumpEnd
+	buf      []byte // reused
 }
 
 // newDumpWriter writes the first line.
@@ -69,7 +76,7 @@ func newDumpWriter(w io.Writer, namespaces []string, now time.Time) (*dumpWriter
 // write writes whole lines and counts them into the checksum.
 func (d *dumpWriter) write(lines []byte) error {
 	d.sum.Write(lines)
-	_, err := d.w.Write(lines)
+	_, err := d.w.Write(forTerminal(lines, d.terminal))
 	return err
 }
 
@@ -83,6 +90,16 @@ func (d *dumpWriter) add(events []bus.Event) error {
 		d.end.Namespaces[bus.Namespace(e.Subject)]++
 	}
 	return d.write(d.buf)
+}
+
+// gap writes that events are lost.
+func (d *dumpWriter) gap(l lostEvents) error {
+	line, err := json.Marshal(map[string]lostEvents{"gap": l})
+	if err != nil {
+		return err
+	}
+	d.end.Gaps++
+	return d.write(append(line, '\n'))
 }
 
 // finish writes the last line, without which the dump is none.

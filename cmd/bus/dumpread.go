@@ -34,7 +34,8 @@ type dumpReader struct {
 	sum    hash.Hash
 	header dumpHeader
 	line   int
-	found  dumpEnd // what has been read so far
+	found  dumpEnd                // what has been read so far
+	gap    func(lostEvents) error // told of each gap; nil: nobody is
 }
 
 // newDumpReader reads and checks the first line.
@@ -84,22 +85,53 @@ func (d *dumpReader) checkHeader() error {
 // event returns the next event, which shares its memory with no other, or
 // io.EOF when the last line has been read and everything agrees with it.
 func (d *dumpReader) event() (bus.Event, error) {
-	line, err := d.next(dumpLineMax)
-	if errors.Is(err, io.EOF) {
-		return bus.Event{}, d.fail("it is cut off: the last line, with counts and checksum, is missing; make the dump again")
+	for {
+		line, err := d.next(dumpLineMax)
+		if errors.Is(err, io.EOF) {
+			return bus.Event{}, d.fail("it is cut off: the last line, with counts and checksum, is missing; make the dump again")
+		}
+		if err != nil {
+			return bus.Event{}, err
+		}
+		if bytes.HasPrefix(line, []byte(`{"end":`)) {
+			return bus.Event{}, d.finish(line)
+		}
+		d.sum.Write(line)
+		if bytes.HasPrefix(line, []byte(`{"gap":`)) {
+			if err := d.pass(line); err != nil {
+				return bus.Event{}, err
+			}
+			continue
+		}
+		e, err := bus.ParseEvent(line)
+		if err != nil {
+			return e, d.fail("%w", err)
+		}
+		if len(line) > 2*len(e.Payload)+1024 { // a thousand of them may wait to be written
+			e.Payload = bytes.Clone(e.Payload)
+		}
+		return e, d.count(&e)
 	}
-	if err != nil {
-		return bus.Event{}, err
+}
+
+// pass takes a line that says which events are lost. There is nothing to write
+// of it: indexes are given anew.
+func (d *dumpReader) pass(line []byte) error {
+	var said struct {
+		Gap lostEvents `json:"gap"`
 	}
-	if bytes.HasPrefix(line, []byte(`{"end":`)) {
-		return bus.Event{}, d.finish(line)
+	if err := strict(line, &said); err != nil {
+		return d.fail("%v", err)
 	}
-	d.sum.Write(line)
-	e, err := bus.ParseEvent(line)
-	if err != nil {
-		return e, d.fail("%w", err)
+	g := said.Gap
+	if _, declared := d.found.Namespaces[g.Namespace]; !declared || g.From == 0 || g.Next <= g.From {
+		return d.fail("it says that the events %d to below %d of namespace %q are lost, which cannot be", g.From, g.Next, g.Namespace)
 	}
-	return e, d.count(&e)
+	d.found.Gaps++
+	if d.gap == nil {
+		return nil
+	}
+	return d.gap(g)
 }
 
 // count takes an event into the counts that the last line must agree with.
@@ -128,6 +160,8 @@ func (d *dumpReader) finish(line []byte) error {
 	switch {
 	case last.End.Events != d.found.Events || !maps.Equal(last.End.Namespaces, d.found.Namespaces):
 		return d.fail("the last line counts %d events %v, found %d %v; lines are missing or doubled", last.End.Events, last.End.Namespaces, d.found.Events, d.found.Namespaces)
+	case last.End.Gaps != d.found.Gaps:
+		return d.fail("the last line counts %d gaps, found %d; lines are missing or doubled", last.End.Gaps, d.found.Gaps)
 	case last.End.SHA256 != sum:
 		return d.fail("the checksum is %.64q, wanted %q; the dump was changed or damaged, make it again", last.End.SHA256, sum)
 	}

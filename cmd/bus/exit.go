@@ -30,7 +30,7 @@ const exitCodes = `Exit codes:
    0  done
    1  it failed; stderr says why and what to do
    2  the command line or a variable is wrong; nothing was done
-   3  damage was found in a log or in a dump
+   3  damage was found in a log or in a dump; bus repair: and it is still there
    4  put: the event is stored, but the confirmations or the reply did not come in time`
 
 // exitError is an error that ends the process with a code of its own.

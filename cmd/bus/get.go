@@ -207,7 +207,7 @@ func (p *printer) problem(err error) error {
 // print writes a line. Ids and subjects hold nothing that could break it.
 func (p *printer) print(event *client.Event) error {
 	if p.payloads {
-		return p.payload(event)
+		return printPayload(p.out, event.Payload, event.ContentType, p.terminal)
 	}
 	line, err := event.MarshalJSON()
 	if err != nil {
@@ -216,24 +216,17 @@ func (p *printer) print(event *client.Event) error {
 	return writeOut(p.out, append(forTerminal(line, p.terminal), '\n'))
 }
 
-// payload keeps bytes away from a terminal, which would obey them.
-func (p *printer) payload(event *client.Event) error {
-	if event.ContentType != "" && p.terminal && !printable(event.Payload) {
-		return writeOut(p.out, append(strconv.AppendQuoteToASCII(nil, string(event.Payload)), '\n'))
-	}
-	payload := event.Payload
-	if event.ContentType == "" {
-		payload = forTerminal(payload, p.terminal)
-	}
-	return printPayload(p.out, payload, event.ContentType)
-}
-
-// printPayload writes JSON as a line, and bytes of another type as they are.
-func printPayload(w io.Writer, payload json.RawMessage, contentType string) error {
-	if contentType == "" {
-		if len(payload) == 0 {
-			payload = json.RawMessage("null")
-		}
+// printPayload writes JSON as a line, and bytes of another type as they are, but
+// quoted to a terminal, which would obey them.
+func printPayload(w io.Writer, payload json.RawMessage, contentType string, terminal bool) error {
+	switch {
+	case contentType != "" && terminal && !printable(payload):
+		payload = append(strconv.AppendQuoteToASCII(nil, string(payload)), '\n')
+	case contentType != "":
+	case len(payload) == 0:
+		payload = json.RawMessage("null\n")
+	default:
+		payload = forTerminal(payload, terminal)
 		payload = append(payload[:len(payload):len(payload)], '\n')
 	}
 	return writeOut(w, payload)

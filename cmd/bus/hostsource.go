@@ -55,14 +55,38 @@ func namespacesOf(ctx context.Context, host string) ([]bus.NamespaceInfo, error)
 		return nil, err
 	}
 	defer resp.Body.Close()
-	var answer struct {
-		Namespaces []bus.NamespaceInfo `json:"namespaces"`
-	}
-	err = json.NewDecoder(io.LimitReader(resp.Body, maxPayload)).Decode(&answer)
+	infos, err := readNamespaces(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answered %s and no list of namespaces; is it the URL of a bus server?", req.URL.Redacted(), resp.Status)
 	}
-	return answer.Namespaces, nil
+	return infos, nil
+}
+
+// maxNamespaces bounds the bytes of a list of dumpNamespace namespaces.
+const maxNamespaces = 2 << 20
+
+// readNamespaces counts before it takes memory for what it counts, and lets no
+// name through that could be no file's.
+func readNamespaces(body io.Reader) ([]bus.NamespaceInfo, error) {
+	var answer struct {
+		Namespaces []json.RawMessage `json:"namespaces"`
+	}
+	if err := json.NewDecoder(io.LimitReader(body, maxNamespaces)).Decode(&answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Namespaces) > dumpNamespace {
+		return nil, fmt.Errorf("%d namespaces, at most %d are taken", len(answer.Namespaces), dumpNamespace)
+	}
+	infos := make([]bus.NamespaceInfo, len(answer.Namespaces))
+	for i, one := range answer.Namespaces {
+		if err := json.Unmarshal(one, &infos[i]); err != nil {
+			return nil, err
+		}
+		if err := bus.CheckNamespace(infos[i].Name); err != nil {
+			return nil, err
+		}
+	}
+	return infos, nil
 }
 
 // read leaves the matching to the server. The client takes up a broken
@@ -78,16 +102,19 @@ func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func(
 	if len(w.patterns) == 0 {
 		options = append(options, client.WithSubject(w.namespace+".>"))
 	}
-	reached, gaps := uint64(0), false
+	reached, gaps, jump := uint64(0), false, true
 	for event, err := range s.client.Get(ctx, options...) {
 		if err != nil {
-			gaps = true
+			gaps, jump = true, true
 			if err := s.problem(err); err != nil {
 				return err
 			}
 			continue
 		}
-		reached = event.Index
+		if err := s.follows(w, &event.Event, reached, jump); err != nil {
+			return err
+		}
+		reached, jump = event.Index, false
 		if err := take([]bus.Event{event.Event}); err != nil {
 			return err
 		}
@@ -105,12 +132,29 @@ func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func(
 	return nil
 }
 
+// follows refuses an event that cannot come after the one at index reached: what
+// is copied must be the log, whatever the server is. jump says that events may
+// be missing before it.
+func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) error {
+	where := fmt.Sprintf("%s sent an event of %q at index %d behind index %d of %s", shown(s.url), e.Subject, e.Index, reached, w.namespace)
+	switch {
+	case bus.Namespace(e.Subject) != w.namespace || !w.match(e.Subject):
+		return fmt.Errorf("%s, which was not asked for; is it a bus server?", where)
+	case e.Index <= reached || !jump && len(w.patterns) == 0 && e.Index != reached+1:
+		return fmt.Errorf("%s, which is out of order; is it a bus server?", where)
+	}
+	return nil
+}
+
 // problem decides what a gap means: what retention has deleted is not missing,
-// what is damaged is.
+// what is damaged is, and what was repaired is told.
 func (s *hostSource) problem(err error) error {
 	if gap, ok := errors.AsType[*client.GapError](err); ok || errors.Is(err, bus.ErrCorrupt) {
 		if ok && gap.Reason == "retention" {
 			return nil // they were given up on purpose
+		}
+		if ok && !gap.RepairedAt.IsZero() {
+			return s.damages.gone(lostEvents{gap.Namespace, gap.ResumedIndex - gap.Lost, gap.ResumedIndex, gap.Reason, gap.RepairedAt})
 		}
 		return s.damages.met(err)
 	}

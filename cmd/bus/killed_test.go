@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -39,6 +40,7 @@ type killedServer struct {
 	addr string
 	cmd  *exec.Cmd
 	log  string
+	pre  []string // what stands before the command, as in sh -c
 }
 
 func newKilledServer(t *testing.T) *killedServer {
@@ -60,7 +62,8 @@ func (s *killedServer) start(flags ...string) {
 	}
 	defer log.Close()
 	args := []string{"server", "--addr", s.addr, "--path", s.dir, "--namespaces", "load", "--secret-key", testSecret}
-	s.cmd = exec.Command("bus", append(args, flags...)...)
+	words := append(append(append(slices.Clone(s.pre), "bus"), args...), flags...)
+	s.cmd = exec.Command(words[0], words[1:]...)
 	s.cmd.Stderr = log
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)

@@ -37,10 +37,15 @@ func (k *known) has(ctx context.Context, e *bus.Event) (bool, error) {
 		return false, err
 	}
 	k.expected = have.Index + 1
-	if have.Subject != e.Subject || have.ContentType != e.ContentType || !bytes.Equal(have.Payload, e.Payload) {
+	if !sameEvent(have, e) {
 		return false, fmt.Errorf("the id %s is that of another event, at index %d of %s; write into another directory", e.Id, have.Index, k.namespace)
 	}
 	return true, nil
+}
+
+// sameEvent compares what a publisher has said of an event.
+func sameEvent(a, b *bus.Event) bool {
+	return a.Subject == b.Subject && a.ContentType == b.ContentType && bytes.Equal(a.Payload, b.Payload)
 }
 
 // find returns the event with an id, nil when there is none.

@@ -107,6 +107,7 @@ func commands() []*cli.Command {
 		copyCommand(),
 		debugCommand(),
 		verifyCommand(),
+		repairCommand(),
 		keygenCommand(),
 		healthCommand(),
 		versionCommand(),

@@ -69,13 +69,9 @@ func put(c *cli.Context) error {
 		fmt.Fprintln(c.App.ErrWriter, "bus: the key was published before; this is that event")
 	}
 	if c.Bool("reply") {
-		payload := resp.Payload
-		if resp.ContentType == "" {
-			payload = forTerminal(payload, isTerminal(c.App.Writer))
-		}
-		return printPayload(c.App.Writer, payload, resp.ContentType)
+		return printPayload(c.App.Writer, resp.Payload, resp.ContentType, isTerminal(c.App.Writer))
 	}
-	return writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", resp.Id, resp.Index))
+	return writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", oneLine(resp.Id), resp.Index))
 }
 
 // putOptions gives every put a time limit: a script must not hang on a server
@@ -167,7 +163,7 @@ func jsonPayload(data []byte) (json.RawMessage, error) {
 func putError(c *cli.Context, resp *client.Response, err error) error {
 	if errors.Is(err, bus.ErrConfirmTimeout) || errors.Is(err, bus.ErrReplyTimeout) {
 		if resp.Id != "" && !c.Bool("reply") {
-			err = errors.Join(writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", resp.Id, resp.Index)), err)
+			err = errors.Join(writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d\n", oneLine(resp.Id), resp.Index)), err)
 		}
 		return &exitError{exitTimeout, hint(err, "is a consumer there that acknowledges? wait longer with --timeout")}
 	}

@@ -19,7 +19,8 @@ func restoreCommand() *cli.Command {
 		Usage: "write a dump into a directory or a server",
 		Description: `Checks the whole dump before the first write, then writes what is not there:
 an event whose id is there is skipped, so that it can be run again. Ids, times,
-keys and trace ids are kept; indexes are given anew.
+keys and trace ids are kept; indexes are given anew. Gaps that the dump speaks
+of are told on stderr.
 
    bus restore --path ./data --input events.json
    gunzip < orders.json.gz | bus restore --host http://localhost:2021 --input -
@@ -58,7 +59,8 @@ func restore(c *cli.Context) error {
 		return err
 	}
 	t := &transfer{sink: to, progress: newProgress(c.App.ErrWriter, "restored")}
-	err = restoreDump(c.Context, f, header, t)
+	d := &damages{talk: c.App.ErrWriter}
+	err = restoreDump(c.Context, f, header, t, d)
 	t.progress.clear()
 	if err = errors.Join(stopped(c.Context, err), to.close()); err != nil {
 		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
@@ -131,10 +133,17 @@ func checkDump(ctx context.Context, f *os.File) (dumpHeader, error) {
 
 // restoreDump writes a dump that has been checked. The file is checked again
 // on the way, because it may have changed since.
-func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer) error {
+func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer, told *damages) error {
 	d, err := newDumpReader(f)
 	if err != nil {
 		return err
+	}
+	d.gap = func(l lostEvents) error {
+		// What is pending are neighbouring lines: an error in it names them.
+		if err := atDumpLine(d.line-1, t, t.flush(ctx)); err != nil {
+			return err
+		}
+		return told.gone(l)
 	}
 	if !slices.Equal(d.header.Namespaces, header.Namespaces) {
 		return errors.New("the dump was changed while it was read; keep it still and run it again")

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/bus/server/leaktest"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -20,8 +21,13 @@ func TestMain(m *testing.M) {
 	// Under the race detector every process waits a second before it ends, and
 	// there are hundreds. Races are still reported.
 	os.Setenv("GORACE", "atexit_sleep_ms=0")
-	testscript.Main(m, map[string]func(){"bus": main})
+	testscript.Main(withoutLeaks{m}, map[string]func(){"bus": main})
 }
+
+// withoutLeaks are tests that may leave nothing behind.
+type withoutLeaks struct{ m *testing.M }
+
+func (w withoutLeaks) Run() int { return leaktest.Main(w.m) }
 
 // TestScripts runs every script in testdata/script against the real command in
 // processes of its own. Beside testscript's commands there are

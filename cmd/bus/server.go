@@ -47,6 +47,9 @@ func serve(c *cli.Context) error {
 	for _, text := range misspelt(knownVariables()) {
 		log.Warn(text)
 	}
+	if err := cfg.boundConnections(descriptors(), log); err != nil {
+		return err
+	}
 	ring, err := cfg.Secret.keyring("", func(text string) { log.Warn(text) })
 	if err != nil {
 		return err
@@ -83,10 +86,6 @@ func openEngine(dir string, o disk.Options, ring *crypto.Keyring) (*disk.Engine,
 
 // serverOptions is the part of the configuration that is about HTTP.
 func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) server.Config {
-	keys := int(cfg.DedupKeys)
-	if keys == 0 {
-		keys = -1 // the library's zero is its default
-	}
 	return server.Config{
 		Engine:         engine,
 		Logger:         log,
@@ -95,15 +94,31 @@ func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) ser
 		MaxBatch:       int(cfg.MaxBatch),
 		MaxBatchEvents: int(cfg.MaxBatchEvents),
 		MaxBuffered:    int(cfg.MaxBuffered),
-		DedupWindow:    time.Duration(cfg.DedupWindow),
-		DedupKeys:      keys,
-		Heartbeat:      time.Duration(cfg.Heartbeat),
-		WriteTimeout:   time.Duration(cfg.WriteTimeout),
-		BodyTimeout:    time.Duration(cfg.BodyTimeout),
-		HeadTimeout:    time.Duration(cfg.HeaderTimeout),
-		MaxStreamAge:   time.Duration(cfg.StreamMaxAge),
-		Origins:        cfg.Origins,
+
+		MaxConnections:       orNone(cfg.MaxConnections),
+		MaxStreams:           orNone(cfg.MaxStreams),
+		MaxStreamsPerAddress: orNone(cfg.MaxStreamsPerAddress),
+		MaxSubjects:          int(cfg.MaxSubjects),
+		MaxPatternLength:     int(cfg.MaxPatternLength),
+		MaxInflight:          int(cfg.MaxInflight),
+
+		DedupWindow:  time.Duration(cfg.DedupWindow),
+		DedupKeys:    orNone(cfg.DedupKeys),
+		Heartbeat:    time.Duration(cfg.Heartbeat),
+		WriteTimeout: time.Duration(cfg.WriteTimeout),
+		BodyTimeout:  time.Duration(cfg.BodyTimeout),
+		HeadTimeout:  time.Duration(cfg.HeaderTimeout),
+		MaxStreamAge: time.Duration(cfg.StreamMaxAge),
+		Origins:      cfg.Origins,
 	}
+}
+
+// orNone: the library's zero is its default.
+func orNone(n count) int {
+	if n == 0 {
+		return -1
+	}
+	return int(n)
 }
 
 // serveEngine listens and answers until ctx ends.
@@ -119,7 +134,7 @@ func serveEngine(ctx context.Context, cfg *serverConfig, engine *disk.Engine, lo
 	}
 	warnOfUndeclared(log, cfg.Path, engine.Namespaces())
 	log.Info("listening", "addr", l.Addr().String(), "path", cfg.Path, "namespaces", engine.Namespaces(),
-		"durability", engine.Durability(), "sealed", sealed, "version", buildVersion().Version)
+		"durability", engine.Durability(), "sealed", sealed, "max_connections", int(cfg.MaxConnections), "version", buildVersion().Version)
 	if beyondLoopback(l.Addr()) {
 		log.Warn("other machines can reach this address and there is no authentication: put a proxy or firewall before it, or listen with --addr 127.0.0.1:2021")
 	}

@@ -60,18 +60,21 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 		s.known[namespace] = there
 	}
 	fresh := make([]bus.Event, 0, len(events))
-	var places []int                           // of the fresh ones among events
-	seen := make(map[string]bool, len(events)) // an id may stand twice in one batch
+	var places []int                          // of the fresh ones among events
+	seen := make(map[string]int, len(events)) // an id may stand twice in one batch
 	for i := range events {
 		e := &events[i]
 		have, err := there.has(ctx, e)
 		if err != nil {
 			return 0, bus.AtLine(err, i+1)
 		}
-		if !have && !seen[e.Id] {
-			seen[e.Id] = true
-			fresh, places = append(fresh, *e), append(places, i)
+		if first, twice := seen[e.Id]; twice && !sameEvent(&events[first], e) {
+			return 0, bus.AtLine(bus.ErrInvalidEvent.With("the id %s stands for two different events: the source is not what bus wrote", e.Id), i+1)
+		} else if have || twice {
+			continue
 		}
+		seen[e.Id] = i
+		fresh, places = append(fresh, *e), append(places, i)
 	}
 	if len(fresh) == 0 {
 		return 0, nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/bus"
 	"example.com/bus/crypto"
@@ -109,6 +110,27 @@ type damages struct {
 	talk  io.Writer
 	skip  bool
 	found int
+	lost  func(lostEvents) error // of dump: writes a line; nil: nobody wants to know
+}
+
+// lostEvents are gone for good: the log was repaired, and says so itself. That
+// is nothing to stop for.
+type lostEvents struct {
+	Namespace  string    `json:"namespace"`
+	From       uint64    `json:"from"`
+	Next       uint64    `json:"next"` // first index behind them
+	Reason     string    `json:"reason"`
+	RepairedAt time.Time `json:"repaired_at"`
+}
+
+// gone tells of events that are lost for good, in words and to whom it concerns.
+func (d *damages) gone(l lostEvents) error {
+	fmt.Fprintf(d.talk, "bus: gap in namespace %s: %s lost to damage, repaired %s\n",
+		oneLine(l.Namespace), lost(wound{From: l.From, Next: l.Next}), l.RepairedAt.UTC().Format(time.RFC3339))
+	if d.lost == nil {
+		return nil
+	}
+	return d.lost(l)
 }
 
 // met returns the error unless it is to be skipped.
@@ -188,6 +210,12 @@ func (s *dirSource) read(ctx context.Context, w wanted, follow bool, take func([
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
+		case damaged && !damage.Repaired.IsZero():
+			if err := s.damages.gone(lostEvents{w.namespace, damage.From, damage.Next, "damage", damage.Repaired}); err != nil {
+				return err
+			}
+			reader.Seek(damage.Next)
+			continue
 		case damaged:
 			if err := s.damages.met(err); err != nil || damage.Next == 0 {
 				return err

@@ -1,12 +1,22 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
+
+	"example.com/bus/client"
 )
 
 // stuckRequest begins a publish whose body never comes.
@@ -56,4 +66,68 @@ func TestRequestsThatDoNotFinishAreCutOff(t *testing.T) {
 	if !s.says("cut off") {
 		t.Error("got no word of the requests, want one")
 	}
+}
+
+// A termination signal under load, with a hundred streams open: everything that
+// was answered is there, every stream ends as an answer should and says when to
+// come back, and nothing has to be cut off.
+func TestAStopUnderLoadKeepsWhatWasAnsweredAndEndsStreamsCleanly(t *testing.T) {
+	s := newKilledServer(t)
+	s.start()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var answers atomic.Int64
+	journals := make([]*journal, publishers)
+	var running sync.WaitGroup
+	for p := range publishers {
+		journals[p] = newJournal()
+		running.Go(func() { publishUntil(ctx, client.NewClient("http://"+s.addr), p, journals[p], &answers) })
+	}
+	ends := make(chan error, 100)
+	for range cap(ends) {
+		resp, err := http.Get("http://" + s.addr + "/?subject=load.*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { ends <- cleanEnd(resp.Body) }()
+	}
+	target := answers.Load() + 500
+	s.until(func() bool { return answers.Load() >= target })
+	watchdog := time.AfterFunc(patience, func() { s.cmd.Process.Kill() })
+	if got, want := s.stop(syscall.SIGTERM), exitOK; got != want {
+		t.Errorf("got exit code %d, want %d", got, want)
+	}
+	watchdog.Stop()
+	if s.says("cut off") {
+		t.Error("requests were cut off after --shutdown-timeout, want all to end before")
+	}
+	for range cap(ends) {
+		if err := <-ends; err != nil {
+			t.Error(err)
+		}
+	}
+	// Those with keys try again until somebody answers.
+	s.start()
+	stop()
+	running.Wait()
+	if got := s.stop(syscall.SIGTERM); got != exitOK {
+		t.Errorf("got exit code %d of the second server, want 0", got)
+	}
+	checkJournals(t, eventsIn(t, s.dir), journals)
+}
+
+// cleanEnd reads a stream and returns what is wrong with its end.
+func cleanEnd(body io.ReadCloser) error {
+	defer body.Close()
+	retry := 0
+	lines := bufio.NewScanner(body)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "retry: ") {
+			retry++
+		}
+	}
+	if lines.Err() != nil || retry != 2 {
+		return fmt.Errorf("a stream ended with %v after %d times retry:, want a clean end with a second one", lines.Err(), retry)
+	}
+	return nil
 }

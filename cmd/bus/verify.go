@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"example.com/bus/crypto"
 	"example.com/bus/server/disk"
@@ -16,9 +18,14 @@ func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "verify",
 		Usage: "read every byte of the logs and check it",
-		Description: `Checks every block of every log, and every event in it. It only reads, and may
-run beside a server. Of a sealed log without its key only the outer checksums
-are checked, and the answer says so.
+		Description: `Checks every block of every log, and every event in it, and says what is good
+and what is lost, with file, offset and numbers. It only reads, and may run
+beside a server. Of a sealed log without its key only the outer checksums are
+checked, and the answer says so.
+
+What else is in the directory is not looked at: indexes (.idx, derived/) are
+checked against the log before they are used, and made anew. A gap that bus
+repair has left is listed, and is no damage.
 
 Exit code 0: all is good. 3: damage was found.`,
 		Flags: append([]cli.Flag{
@@ -32,22 +39,41 @@ Exit code 0: all is good. 3: damage was found.`,
 
 // verdict is what verify says of a namespace.
 type verdict struct {
-	Namespace string  `json:"namespace"`
-	Good      bool    `json:"good"`
-	Checked   string  `json:"checked"` // plain, sealed, or outer only: without the key
-	Events    uint64  `json:"events"`
-	Blocks    int     `json:"blocks"`
-	Bytes     int64   `json:"bytes"`
-	Torn      string  `json:"torn,omitempty"` // an unfinished last commit, which is no damage
-	Damage    []wound `json:"damage,omitempty"`
+	Namespace  string     `json:"namespace"`
+	File       string     `json:"file"`
+	Good       bool       `json:"good"`
+	Checked    string     `json:"checked"` // plain, sealed, or outer only: without the key
+	Events     uint64     `json:"events"`  // good ones
+	Blocks     int        `json:"blocks"`
+	Bytes      int64      `json:"bytes"` // of the file
+	GoodBytes  int64      `json:"good_bytes"`
+	LostEvents uint64     `json:"lost_events"` // in what is damaged now
+	LostBytes  int64      `json:"lost_bytes"`
+	AtMost     bool       `json:"at_most,omitempty"` // lost_events is the most that there can have been
+	Torn       string     `json:"torn,omitempty"`    // an unfinished last commit, which is no damage
+	Damage     []wound    `json:"damage,omitempty"`
+	Gaps       []repaired `json:"gaps,omitempty"` // damage of before, which was repaired
 }
 
 // wound is a place that cannot be read.
 type wound struct {
 	Offset int64  `json:"offset,omitempty"`
+	Bytes  int64  `json:"bytes,omitempty"`
 	From   uint64 `json:"from,omitempty"`
 	Next   uint64 `json:"next,omitempty"` // 0: nothing good is known after it
+	Lost   uint64 `json:"lost,omitempty"`
+	AtMost bool   `json:"at_most,omitempty"`
 	Why    string `json:"why"`
+}
+
+// repaired is a gap that the log itself speaks of.
+type repaired struct {
+	Offset     int64     `json:"offset"`
+	From       uint64    `json:"from"`
+	Next       uint64    `json:"next"`
+	AtMost     bool      `json:"at_most,omitempty"`
+	RepairedAt time.Time `json:"repaired_at"`
+	Saved      string    `json:"saved,omitempty"` // file of the damaged bytes, as far as that is known
 }
 
 // verify goes on after damage, so that one run tells all of it.
@@ -79,7 +105,7 @@ func verify(c *cli.Context) error {
 		}
 	}
 	if bad > 0 {
-		return damageError(fmt.Errorf("damage was found in %d of %d namespaces; bring it back from a backup, or save what is good with bus copy --skip-damaged", bad, len(list)))
+		return damageError(fmt.Errorf("damage was found in %d of %d namespaces; bring it back from a backup, or see with bus repair what would be kept", bad, len(list)))
 	}
 	return nil
 }
@@ -94,21 +120,37 @@ func verifyOne(dir, name string, ring *crypto.Keyring) (verdict, error) {
 	} else {
 		r, err = disk.Verify(dir, name, nil)
 	}
-	v := verdict{Namespace: name, Good: err == nil && r.Good(), Checked: r.Checked, Events: r.Records, Blocks: r.Blocks, Bytes: r.Bytes}
+	v := newVerdict(dir, name, &r.Report)
+	v.Good = err == nil && r.Good()
 	if broken, ok := errors.AsType[*disk.CorruptError](err); ok {
 		v.Damage = append(v.Damage, wound{Offset: broken.Offset, From: broken.From, Next: broken.Next, Why: broken.Why})
 		err = nil
 	}
-	for _, d := range r.Damage {
-		v.Damage = append(v.Damage, wound{Offset: d.Offset, From: d.From, Next: d.Next, Why: d.Why})
-	}
 	for _, d := range r.Unreadable {
-		v.Damage = append(v.Damage, wound{From: d.From, Next: d.Next, Why: d.Err.Error()})
+		v.Damage = append(v.Damage, wound{From: d.From, Next: d.Next, Lost: 1, Why: d.Err.Error()})
+	}
+	return v, err
+}
+
+// newVerdict says what a log was found to be, block by block.
+func newVerdict(dir, name string, r *disk.LogReport) verdict {
+	v := verdict{Namespace: name, File: filepath.Join(dir, name+".log"), Checked: r.Checked, Events: r.Records, Blocks: r.Blocks, Bytes: r.Bytes}
+	v.LostEvents, v.LostBytes, v.AtMost = r.Lost()
+	v.GoodBytes = v.Bytes - v.LostBytes
+	for _, d := range r.Damage {
+		v.Damage = append(v.Damage, wound{Offset: d.Offset, Bytes: d.Bytes, From: d.From, Next: d.Next, Lost: d.Lost, AtMost: d.AtMost, Why: d.Why})
+	}
+	for _, g := range r.Gaps {
+		v.Gaps = append(v.Gaps, newRepaired(g))
 	}
 	if r.Torn != nil {
 		v.Torn = fmt.Sprintf("offset %d: %s", r.Torn.Offset, r.Torn.Why)
 	}
-	return v, err
+	return v
+}
+
+func newRepaired(g *disk.Gap) repaired {
+	return repaired{Offset: g.Offset, From: g.From, Next: g.Next, AtMost: g.AtMost, RepairedAt: g.Repaired.UTC(), Saved: g.Saved}
 }
 
 // printVerdict writes text for people, or a line for programs.
@@ -126,13 +168,39 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 		word = "DAMAGED"
 	}
 	fmt.Fprintf(&b, "%s: %s, %d events in %d blocks, %d bytes, checked: %s\n", v.Namespace, word, v.Events, v.Blocks, v.Bytes, v.checked())
+	if v.LostBytes > 0 {
+		fmt.Fprintf(&b, "  good: %d events and %d bytes; lost: %s and %d bytes\n", v.Events, v.GoodBytes, countOf(v.LostEvents, v.AtMost), v.LostBytes)
+	}
 	for _, d := range v.Damage {
-		fmt.Fprintf(&b, "  at offset %d: %s: %s\n", d.Offset, lost(d), oneLine(d.Why))
+		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(v.File), lost(d), oneLine(d.Why))
+	}
+	for _, g := range v.Gaps {
+		fmt.Fprintf(&b, "  a gap, repaired %s: %s lost; %s\n", stamp(g.RepairedAt), lost(wound{From: g.From, Next: g.Next, AtMost: g.AtMost}), g.where())
 	}
 	if v.Torn != "" {
 		fmt.Fprintf(&b, "  an unfinished last commit, never answered, will be cut at the next start: %s\n", oneLine(v.Torn))
 	}
 	return writeOut(w, []byte(b.String()))
+}
+
+// where says what became of the damaged bytes.
+func (g *repaired) where() string {
+	if g.Saved == "" {
+		return fmt.Sprintf("its bytes, at offset %d, were put aside", g.Offset)
+	}
+	return "its bytes are in " + oneLine(g.Saved)
+}
+
+// countOf is a number of events.
+func countOf(n uint64, atMost bool) string {
+	text := fmt.Sprintf("%d events", n)
+	if n == 1 {
+		text = "1 event"
+	}
+	if atMost {
+		text = "at most " + text
+	}
+	return text
 }
 
 // checked says how much the verdict is worth.
@@ -152,9 +220,22 @@ func lost(d wound) string {
 	case d.From == 0:
 		return "the whole log"
 	case d.Next == 0:
-		return fmt.Sprintf("events from %d on", d.From)
+		return fmt.Sprintf("events from %d on", d.From) + most(d)
+	case d.Next <= d.From:
+		return "no event"
 	case d.Next == d.From+1:
 		return fmt.Sprintf("event %d", d.From)
 	}
-	return fmt.Sprintf("events %d to %d", d.From, d.Next-1)
+	return fmt.Sprintf("events %d to %d", d.From, d.Next-1) + most(d)
+}
+
+// most says that a number is no more than a bound.
+func most(d wound) string {
+	switch {
+	case !d.AtMost:
+		return ""
+	case d.Next > 0:
+		return ", or fewer"
+	}
+	return fmt.Sprintf(", at most %d", d.Lost)
 }

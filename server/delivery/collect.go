@@ -57,6 +57,9 @@ func (s *Stream) collect() (chunk Chunk, idle bool, err error) {
 	chunk, s.chunk, s.busy = s.chunk, Chunk{}, false
 	if s.closed {
 		s.closeReaders()
+		if len(chunk.Dead) > 0 { // out of flight for good: nobody else will say so
+			return Chunk{Dead: chunk.Dead}, false, nil
+		}
 		return Chunk{}, false, ErrClosed
 	}
 	if chunk.empty() && idle {

@@ -17,7 +17,8 @@ const (
 
 // Dedup remembers the idempotency keys of events that have been appended, so
 // that a repeated publish gets the first one's receipt. A key counts only once
-// its event is stored. Keys are kept as hashes; about 100 bytes a key. All
+// its event is stored. Keys are kept as hashes: about 130 bytes a key, and what
+// an id takes that its publisher chose. A full memory forgets its oldest keys. All
 // methods may be called from many goroutines.
 type Dedup struct {
 	window time.Duration
@@ -173,18 +174,20 @@ func (d *Dedup) try(namespace string, keys []Key, digests []digest) (*Reservatio
 
 // Commit remembers the reserved keys, after their events are stored. There is
 // one receipt for each key that was new, in the order of the batch; keys
-// without a receipt are forgotten as by Abort.
-func (r *Reservation) Commit(receipts ...Receipt) {
+// without a receipt are forgotten as by Abort. early is how many older keys had to
+// be forgotten within their window to make room.
+func (r *Reservation) Commit(receipts ...Receipt) (early int) {
 	d := r.dedup
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if !r.end() {
-		return
+		return 0
 	}
-	until := time.Now().Add(d.window).UnixNano()
+	now := time.Now()
 	for i, key := range r.keys[:min(len(r.keys), len(receipts))] {
-		d.remember(r.namespace, key, r.fingerprints[i], receipts[i], until)
+		early += d.remember(r.namespace, key, r.fingerprints[i], receipts[i], now.UnixNano(), now.Add(d.window).UnixNano())
 	}
+	return early
 }
 
 // Abort forgets the reservation: the append failed, and a repeat shall be able

@@ -39,7 +39,7 @@ func (d *Dedup) Load(namespace string, entries []Entry) {
 		if until.After(latest) {
 			until = latest
 		}
-		d.remember(namespace, digestOf(namespace, e.Key.Key), e.Fingerprint, e.Receipt, until.UnixNano())
+		d.remember(namespace, digestOf(namespace, e.Key.Key), e.Fingerprint, e.Receipt, now.UnixNano(), until.UnixNano())
 	}
 }
 
@@ -51,6 +51,19 @@ func (d *Dedup) Len() int {
 	return len(d.known)
 }
 
+// Kept returns how many keys of a namespace are remembered, some of which may just
+// be over, and how many were forgotten early: within their window, because
+// newer ones needed the room. Where early grows, the window is shorter than asked
+// for.
+func (d *Dedup) Kept(namespace string) (keys int, early uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h := d.seen[namespace]; h != nil {
+		keys, early = h.count, h.early
+	}
+	return keys, early
+}
+
 // history lists the keys of one namespace in the order they were remembered,
 // which is the order they expire in: the oldest is always at the front, and
 // nothing is ever scanned. It is a ring of slots.
@@ -58,6 +71,7 @@ type history struct {
 	slots []uint32
 	head  int
 	count int
+	early uint64 // forgotten before their time
 }
 
 func (h *history) push(slot uint32) {
@@ -80,8 +94,9 @@ func (h *history) pop() uint32 {
 	return slot
 }
 
-// remember adds a key, or replaces what was known under it. The caller holds d.mu.
-func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r Receipt, until int64) {
+// remember adds a key, or replaces what was known under it. The oldest makes room
+// for it; early is how many of those were not over yet. The caller holds d.mu.
+func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r Receipt, now, until int64) (early int) {
 	h := d.seen[namespace]
 	if h == nil {
 		h = &history{}
@@ -91,6 +106,9 @@ func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r R
 	// slot stays in the history, but no longer owns the key.
 	delete(d.known, key)
 	for h.count >= d.most {
+		if e := &d.entries[h.front()]; e.until > now && d.known[e.key] == h.front() {
+			early++
+		}
 		d.forget(h)
 	}
 	slot := d.slot()
@@ -102,6 +120,8 @@ func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r R
 	d.entries[slot] = entry{key: key, fingerprint: fingerprint, position: position, createdAt: r.CreatedAt.UnixNano(), until: until}
 	d.known[key] = slot
 	h.push(slot)
+	h.early += uint64(early)
+	return early
 }
 
 func (d *Dedup) slot() uint32 {

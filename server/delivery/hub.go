@@ -40,7 +40,9 @@ type Reader = interface {
 	Close()
 }
 
-// DamageError says which indexes cannot be read.
+// DamageError says which indexes cannot be read: because of damage, or, when
+// its Repaired is set, because they are lost for good and the log is repaired.
+// A Reader says either again until Seek leaves it behind.
 type DamageError = bus.DamageError
 
 // Format is how events become bytes. Encode appends one frame to dst; it must
@@ -190,6 +192,26 @@ func (h *Hub) Namespaces() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// MostInflight returns how many unacknowledged events the consumer with the most
+// of them has.
+func (h *Hub) MostInflight() int {
+	h.mu.Lock()
+	acking := make([]*Stream, 0, len(h.streams))
+	for s := range h.streams {
+		if s.flights != nil {
+			acking = append(acking, s)
+		}
+	}
+	h.mu.Unlock()
+	most := 0
+	for _, s := range acking {
+		s.mu.Lock()
+		most = max(most, s.flights.count())
+		s.mu.Unlock()
+	}
+	return most
 }
 
 // Streams returns how many open streams carry events of the namespace.

@@ -19,6 +19,7 @@ type ledger struct {
 	delivered map[uint64]int
 	taken     map[uint64]int // by acknowledgement
 	dead      map[uint64]int
+	takenAt   map[uint64]time.Time
 	failures  []string
 }
 
@@ -35,6 +36,9 @@ func (l *ledger) noteChunk(c Chunk) {
 		if got := l.delivered[d.Event.Index]; got != d.Attempt {
 			l.fail("event %d: attempt %d is delivery %d", d.Event.Index, d.Attempt, got)
 		}
+		if at, taken := l.takenAt[d.Event.Index]; taken && time.Now().After(at) {
+			l.fail("event %d: delivered after it was acknowledged", d.Event.Index)
+		}
 		if l.dead[d.Event.Index] > 0 {
 			l.fail("event %d: delivered after it was dead", d.Event.Index)
 		}
@@ -50,6 +54,7 @@ func (l *ledger) noteSettled(settled []Settled) {
 	for _, s := range settled {
 		if !s.Already {
 			l.taken[s.Event.Index]++
+			l.takenAt[s.Event.Index] = time.Now()
 		}
 	}
 }
@@ -64,7 +69,7 @@ func contest(t *testing.T, seed uint64) {
 	publishMany(m, events, "a.x")
 	attempts := 1 + r.IntN(4)
 	s := ackStream(t, h, AckSpec{Redelivery: time.Millisecond, Attempts: attempts, Inflight: 1 + r.IntN(events)})
-	l := &ledger{delivered: map[uint64]int{}, taken: map[uint64]int{}, dead: map[uint64]int{}}
+	l := &ledger{delivered: map[uint64]int{}, taken: map[uint64]int{}, dead: map[uint64]int{}, takenAt: map[uint64]time.Time{}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	var all sync.WaitGroup
 	all.Go(func() {

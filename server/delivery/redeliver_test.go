@@ -3,6 +3,7 @@ package delivery
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,4 +111,43 @@ func TestRedeliveriesGoBeforeNewEvents(t *testing.T) {
 		<-time.After(time.Second)
 		wantChunk(t, s, "a.x 1(2)\na.x 2(2)\na.x 3(1)\n")
 	})
+}
+
+// A wip may bring a deadline forward: behind a nak with a long delay it does.
+func TestAWipBehindALongNakIsRedeliveredAfterTheRedeliveryTime(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
+		m.publish("a.x")
+		s := ackStream(t, h, AckSpec{Redelivery: time.Second})
+		defer s.Close()
+		wantChunk(t, s, "a.x 1(1)\n")
+		settle(t, h, Verdict{Kind: Nak, Delay: time.Hour}, false, 1)
+		begin := time.Now()
+		go func() {
+			<-time.After(time.Minute) // Next sleeps by now, until the nak's hour has passed
+			settle(t, h, Verdict{Kind: Wip}, false, 1)
+		}()
+		wantChunk(t, s, "a.x 1(2)\n")
+		if got, want := time.Since(begin), time.Minute+time.Second; got != want {
+			t.Errorf("delivered again after %s, want %s", got, want)
+		}
+	})
+}
+
+// Deadlines are by the monotonic clock, so that an hour that is put back or
+// forward redelivers nothing early and holds nothing up.
+func TestDeadlinesDoNotFollowTheWallClock(t *testing.T) {
+	fs := newFlights(AckSpec{Redelivery: time.Second, Attempts: 3, Inflight: 3})
+	e := &bus.Event{Id: "e", Subject: "a.x", Index: 1}
+	fs.launch(nil, e, time.Now())
+	fl := fs.byID["e"]
+	s := &Stream{flights: fs}
+	for _, v := range []Verdict{{Kind: Wip}, {Kind: Nak}, {Kind: Nak, Delay: time.Hour}, {Kind: Wip}} {
+		s.apply(fl, v)
+		if got := fl.due.String(); !strings.Contains(got, "m=+") {
+			t.Errorf("after %+v: got the deadline %s, wanted one with a monotonic reading", v, got)
+		}
+	}
+	if got := fl.sentAt.String(); !strings.Contains(got, "m=+") {
+		t.Errorf("got a delivery at %s, wanted a monotonic reading", got)
+	}
 }

@@ -95,12 +95,15 @@ func (s *Stream) settle(ids []string, v Verdict, upTo bool) ([]Settled, error) {
 			return nil, notDelivered(id, "was given up after its last attempt")
 		}
 	}
-	starved, naked := s.starved || s.bounded(), v.Kind == Nak
+	starved := s.starved || s.bounded()
+	before, _ := s.flights.due()
 	var settled []Settled
 	for _, id := range ids {
 		settled = s.settleOne(settled, id, known[id], v, upTo)
 	}
-	if starved || naked {
+	// Next sleeps until the deadline that was the first: a nak can bring one
+	// forward, and so can a wip behind a nak with a long delay.
+	if due, ok := s.flights.due(); starved || ok && due.Before(before) {
 		s.notify()
 	}
 	return settled, nil

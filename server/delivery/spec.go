@@ -134,7 +134,8 @@ type Gap struct {
 	Namespace  string
 	From, Next uint64
 	Reason     string
-	Err        error // for damage: what was found
+	Repaired   time.Time // for damage: when the log was repaired, so that the gap is for good; zero: it was not
+	Err        error     // for damage: what was found
 }
 
 // Position is a stream's place in a namespace: Next is one past the last index

@@ -50,6 +50,7 @@ type Engine struct {
 	logs       map[string]*namespace // not changed after Open
 	lock       io.Closer             // nil when reading only
 	room       *headroom
+	root       io.Closer // the directory, nil when Options brought a file system
 
 	closing  sync.Once
 	closeErr error
@@ -65,10 +66,18 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace), room: newHeadroom(dir, o)}
+	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace)}
+	if o.FS == nil {
+		root, err := immuta.OpenRoot(dir)
+		if err != nil {
+			return nil, withUID(err)
+		}
+		e.root, o.FS = root, root
+	}
+	e.room = newHeadroom(dir, o)
 	if !o.ReadOnly {
 		if e.lock, err = immuta.LockDir(o.FS, dir); err != nil {
-			return nil, withUID(err)
+			return nil, errors.Join(withUID(err), e.Close())
 		}
 	}
 	for _, name := range existingFirst(names, found) {
@@ -203,12 +212,8 @@ func (o *Options) log() immuta.Options {
 // idFile says where the derived log is. It is synced only when it is closed: it
 // can be made anew, and is checked against the log before it is believed.
 func (o *Options) idFile(dir, name string) idFile {
-	fsys := o.FS
-	if fsys == nil {
-		fsys = immuta.OS()
-	}
 	return idFile{
-		dir: filepath.Join(dir, derivedDir), name: name, fs: fsys,
+		dir: filepath.Join(dir, derivedDir), name: name, fs: o.FS,
 		options: immuta.Options{FS: o.FS, Now: o.Now, Rand: o.Rand, Kind: "ids", Sync: immuta.SyncOS, Sealing: o.Sealing, ReadOnly: o.ReadOnly},
 	}
 }
@@ -281,8 +286,10 @@ func (e *Engine) close() error {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
 		}
 	}
-	if e.lock != nil {
-		all = append(all, e.lock.Close())
+	for _, c := range []io.Closer{e.lock, e.root} {
+		if c != nil {
+			all = append(all, c.Close())
+		}
 	}
 	return errors.Join(all...)
 }

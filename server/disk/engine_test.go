@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"example.com/bus/server"
@@ -33,4 +34,35 @@ func TestTheEngineKeepsTheContractWithAnInterval(t *testing.T) {
 
 func TestTheEngineKeepsTheContractWithTinyBlocks(t *testing.T) {
 	enginetest.Run(t, opener(Options{Durability: mustDurability(t, "os"), BlockSize: 1}))
+}
+
+// loser turns a bit of the block that begins with an index, and repairs the log.
+func loser(o Options) enginetest.Lose {
+	return func(t *testing.T, dir, namespace string, index uint64) {
+		t.Helper()
+		log := readFile(t, dir, namespace+".log")
+		le := binary.LittleEndian
+		at := 128
+		if check := int(le.Uint32(log[120:])); check > 0 {
+			at += (check + 4 + 7) &^ 7
+		}
+		for le.Uint64(log[at+16:]) != index || log[at+4] != 1 {
+			at += 56 + (int(le.Uint32(log[at+8:]))+7)&^7
+		}
+		log[at+60] ^= 8
+		writeFile(t, log, dir, namespace+".log")
+		did, err := Repair(dir, namespace, o, true)
+		if err != nil || len(did.Gaps) != 1 || did.Gaps[0].From != index || did.Gaps[0].Next != index+1 {
+			t.Fatalf("repair: got %+v and %v, want %d lost", did, err, index)
+		}
+	}
+}
+
+func TestTheEngineSaysWhatIsLostAndGoesOn(t *testing.T) {
+	enginetest.RunGaps(t, opener(Options{}), loser(Options{}))
+}
+
+func TestTheEngineSaysWhatIsLostAndGoesOnSealed(t *testing.T) {
+	o := Options{Sealing: fakeSealing{"secret"}}
+	enginetest.RunGaps(t, opener(o), loser(o))
 }

@@ -36,7 +36,7 @@ func (n *namespace) appendError(err error) error {
 		return bus.ErrInsufficientSpace.With("namespace %s: %v; nothing of it was stored, make room and send it again", n.name, err)
 	}
 	if damage, ok := errors.AsType[*immuta.CorruptError](err); ok {
-		return bus.ErrStorage.With("namespace %s is damaged and takes no events, but can still be read: %v; bus verify shows all of it, and bus copy brings the good events into another directory", n.name, damage)
+		return bus.ErrStorage.With("namespace %s is damaged and takes no events, but can still be read: %v; stop the server, and bus repair --path shows what is lost and sets it aside", n.name, damage)
 	}
 	return bus.ErrStorage.With("namespace %s takes no more events until the server is started again, and can still be read: %v", n.name, err)
 }
@@ -52,12 +52,18 @@ func (n *namespace) readError(err error, due uint64) error {
 		// The damaged block may begin with events that nobody asked for.
 		return &bus.DamageError{Namespace: n.name, From: max(damage.From, due), Next: damage.Next, Err: err}
 	}
+	if gap, ok := errors.AsType[*immuta.GapError](err); ok {
+		return &bus.DamageError{Namespace: n.name, From: max(gap.From, due), Next: gap.Next, Repaired: gap.Repaired, Err: err}
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, immuta.ErrClosed) {
 		return n.waitError(err)
 	}
 	// What the disk does not give now is not gone: no gap, and no end.
 	return bus.ErrUnreadable.With("namespace %s cannot be read at index %d, nothing of it is lost yet: look after the disk, and read again from there: %v", n.name, due, err)
 }
+
+// A Gap says that events were lost to damage that has been repaired since.
+type Gap = immuta.GapError
 
 func (n *namespace) waitError(err error) error {
 	if errors.Is(err, immuta.ErrClosed) {

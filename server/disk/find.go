@@ -13,7 +13,9 @@ import (
 // says its index; any other is looked up, which waits, after opening, until the
 // index of those is loaded, and reads one event for each place that it may be
 // at. Of an id that was stored twice the first is found. bus.ErrUnknownEvent
-// when there is none, ctx's error when the wait was cut off.
+// when there is none, ctx's error when the wait was cut off. The place of an
+// event that is lost is still known by an id that the log gave, and reading it
+// says that it is lost; by any other id it is unknown.
 func (e *Engine) Find(ctx context.Context, namespace, id string) (uint64, error) {
 	n, err := e.namespace(namespace)
 	if err != nil {
@@ -62,7 +64,7 @@ func (n *namespace) holds(at uint64, id string) (bool, error) {
 	r := n.log.Reader(at)
 	defer r.Close()
 	b, err := r.Next()
-	if _, damaged := errors.AsType[*immuta.CorruptError](err); damaged || errors.Is(err, io.EOF) {
+	if unreadable(err) || errors.Is(err, io.EOF) {
 		return false, nil
 	}
 	if err != nil {
@@ -73,6 +75,13 @@ func (n *namespace) holds(at uint64, id string) (bool, error) {
 		return false, nil
 	}
 	return rec.id() == id, nil
+}
+
+// unreadable reports whether what was to be read is damaged, or was.
+func unreadable(err error) bool {
+	_, damaged := errors.AsType[*immuta.CorruptError](err)
+	_, lost := errors.AsType[*immuta.GapError](err)
+	return damaged || lost
 }
 
 func (n *namespace) unknown(id string) error {

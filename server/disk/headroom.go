@@ -1,12 +1,14 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"example.com/bus"
+	"example.com/bus/immuta"
 )
 
 // lookEvery is how long a look at the disk counts: other programs fill it too.
@@ -40,8 +42,11 @@ func newHeadroom(dir string, o Options) *headroom {
 	if h.now == nil {
 		h.now = time.Now
 	}
+	if disk, ok := o.FS.(immuta.Roomy); ok && h.free == nil {
+		h.free = func() (int64, error) { return disk.Free(dir) }
+	}
 	if h.free == nil {
-		h.free = func() (int64, error) { return freeBytes(dir) }
+		h.free = func() (int64, error) { return 0, errors.ErrUnsupported }
 	}
 	return h
 }

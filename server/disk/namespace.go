@@ -85,6 +85,8 @@ func kindOf(mode fs.FileMode) string {
 		return "a symbolic link"
 	case mode.IsDir():
 		return "a directory"
+	case mode.IsRegular():
+		return "a file"
 	}
 	return "a special file (" + mode.String() + ")"
 }
@@ -93,6 +95,9 @@ func kindOf(mode fs.FileMode) string {
 // alone.
 func makeDirs(dir string) error {
 	path := filepath.Join(dir, derivedDir)
+	if info, err := os.Lstat(path); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s: wanted a directory, found %s: move it away, it is made anew", path, kindOf(info.Mode()))
+	}
 	made := missing(path)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return withUID(err)

@@ -105,14 +105,18 @@ func (s *strangers) fits(known span, next uint64) (why, failed error) {
 	r := s.log.Reader(known.next - 1)
 	defer r.Close()
 	b, err := r.Next()
+	at := b.Time
+	if gap, is := errors.AsType[*immuta.GapError](err); is {
+		at, err = gap.Time, nil
+	}
 	if _, damaged := errors.AsType[*immuta.CorruptError](err); damaged {
 		return err, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if !b.Time.Equal(known.at) {
-		return fmt.Errorf("%w: index %d was committed at %s, it says at %s", errStale, known.next-1, b.Time.UTC().Format(time.RFC3339Nano), known.at.Format(time.RFC3339Nano)), nil
+	if !at.Equal(known.at) {
+		return fmt.Errorf("%w: index %d was committed at %s, it says at %s", errStale, known.next-1, at.UTC().Format(time.RFC3339Nano), known.at.Format(time.RFC3339Nano)), nil
 	}
 	return nil, nil
 }

@@ -109,6 +109,13 @@ func (s *strangers) scan(set *idSet, known span, next uint64) error {
 			r.Seek(from)
 			continue
 		}
+		if gap, is := errors.AsType[*immuta.GapError](err); is {
+			// There is nothing to know, and never will be.
+			s.cover(span{from: gap.From, next: gap.Next, at: gap.Time})
+			from = gap.Next
+			r.Seek(from)
+			continue
+		}
 		if err != nil {
 			return err
 		}

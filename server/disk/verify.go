@@ -10,6 +10,9 @@ import (
 	"example.com/bus/immuta"
 )
 
+// LogReport is what was found in a log, block by block.
+type LogReport = immuta.Report
+
 // Report is what Verify found in a log.
 type Report struct {
 	immuta.Report
@@ -40,7 +43,12 @@ func Verify(dir, name string, sealing immuta.Sealing) (Report, error) {
 	if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
 		return Report{}, err
 	}
-	o := immuta.Options{Sealing: sealing, ReadOnly: true}
+	root, err := immuta.OpenRoot(dir)
+	if err != nil {
+		return Report{}, withUID(err)
+	}
+	defer root.Close()
+	o := immuta.Options{FS: root, Sealing: sealing, ReadOnly: true}
 	found, err := immuta.Verify(dir, name, o)
 	r := Report{Report: found, Namespace: name}
 	if err == nil && found.Checked != immuta.CheckedOuter {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"example.com/bus"
 	"example.com/bus/immuta/faultfs"
+	"example.com/bus/server/disk"
 )
 
 // rot turns one bit of a copy of the disk, and reads all that a server on it
@@ -41,11 +43,51 @@ func (w *world) rot(rng *rand.Rand) {
 		}
 		return
 	}
-	defer engine.Close()
+	what := fmt.Sprintf("bit %d of %s", bit, path)
+	w.readRotten(engine, what)
+	engine.Close() // a damaged log was not written to
+	w.repair(files, what+", repaired")
+}
+
+func (w *world) readRotten(engine *disk.Engine, what string) {
 	for _, name := range names {
 		reader := engine.Reader(name, 1)
-		w.checkRotten(w.spaces[name], reader, fmt.Sprintf("bit %d of %s", bit, path))
+		w.checkRotten(w.spaces[name], reader, what)
 		reader.Close()
+	}
+}
+
+// repair sets aside what has rotted: what is left is served as before, and the
+// namespaces take events, at indexes that were never given.
+func (w *world) repair(files *faultfs.FS, what string) {
+	o := disk.Options{FS: files, Now: w.now}
+	if w.life.sealed {
+		o.Sealing = w.ring
+	}
+	for _, name := range names {
+		for _, again := range []bool{false, true} {
+			did, err := disk.Repair(dir, name, o, true)
+			if err != nil || again && did.Done {
+				w.failf("%s: repair of %s (again: %v): got %+v and %v", what, name, again, did, err)
+				return
+			}
+			if did.Done {
+				w.tracef("%s: %s has the gaps %v", what, name, did.Gaps)
+			}
+		}
+	}
+	engine, err := w.open(files)
+	if err != nil {
+		w.failf("%s: open: %v", what, err)
+		return
+	}
+	defer engine.Close()
+	w.readRotten(engine, what)
+	for _, name := range names {
+		more := []bus.Event{{Subject: name + ".behind", Payload: []byte("1")}}
+		if err := engine.Append(context.Background(), name, more); err != nil || more[0].Index <= uint64(len(w.spaces[name].log)) {
+			w.failf("%s: %s takes an event at %d with %v, want it behind %d", what, name, more[0].Index, err, len(w.spaces[name].log))
+		}
 	}
 }
 

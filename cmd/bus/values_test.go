@@ -1,0 +1,52 @@
+package main
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzValues wants every value of a flag to be refused with what was wanted, or
+// to mean what it says.
+func FuzzValues(f *testing.F) {
+	for _, seed := range []string{"0", "1", "4096", "64KiB", "2GiB", "2047MiB", "2048MiB", "8 MB", "-1", "+1", "1e3", "0x10", "5s", "5", "-5s", "1h2m3s", "9223372036854775807ns", "9223372036854775808ns", "always", "interval=100ms", "interval=0", "interval=-1s", "os", "INFO", "info", "INFO+4", "DEBUG-9", "json", "a,b,,a", " a , b ", "", ",", "\n", "1KiBKiB", "KiB", "٣"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var size byteSize
+		if size.UnmarshalText([]byte(text)) == nil && (size < 1 || size > math.MaxInt32 || !strings.ContainsAny(text, "123456789")) {
+			t.Errorf("size %q is %d", text, size)
+		}
+		var n count
+		if n.UnmarshalText([]byte(text)) == nil {
+			if v, err := strconv.Atoi(text); err != nil || v != int(n) || n < 0 {
+				t.Errorf("count %q is %d", text, n)
+			}
+		}
+		var s span
+		if s.UnmarshalText([]byte(text)) == nil {
+			if d, err := time.ParseDuration(text); err != nil || d != time.Duration(s) || s < 0 {
+				t.Errorf("span %q is %s", text, time.Duration(s))
+			}
+		}
+		var d durability
+		if d.UnmarshalText([]byte(text)) == nil {
+			var again durability
+			if err := again.UnmarshalText([]byte(d.String())); err != nil || again != d {
+				t.Errorf("durability %q is %q, which is %v, %v", text, d, again, err)
+			}
+		}
+		var list names
+		if list.UnmarshalText([]byte(text)) == nil {
+			var again names
+			if err := again.UnmarshalText([]byte(strings.Join(list, ","))); err != nil || strings.Join(again, ",") != strings.Join(list, ",") {
+				t.Errorf("names %q are %q, which are %q", text, list, again)
+			}
+		}
+		var level logLevel
+		var format logFormat
+		_, _ = level.UnmarshalText([]byte(text)), format.UnmarshalText([]byte(text))
+	})
+}

@@ -1,0 +1,96 @@
+package immuta
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Root is the operating system's FS below one directory. Whatever is planted
+// there, no file outside of it is opened, made or renamed: a link in the place
+// of a file is refused, wherever it leads. The directory itself may be reached
+// through links. Its methods are safe for many goroutines.
+type Root struct {
+	root *os.Root
+	dir  string
+}
+
+// OpenRoot opens a directory, which has to exist. The caller must Close it,
+// after everything that was opened in it.
+func OpenRoot(dir string) (*Root, error) {
+	r, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Root{root: r, dir: dir}, nil
+}
+
+// Close gives the directory back. A second call does nothing.
+func (r *Root) Close() error { return r.root.Close() }
+
+// name is what a path is called below the directory.
+func (r *Root) name(path string) (string, error) {
+	name, err := filepath.Rel(r.dir, path)
+	if err == nil && !filepath.IsLocal(name) {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("it is not below " + r.dir)}
+	}
+	return name, err
+}
+
+// OpenFile refuses links before it opens: os.Root follows those that stay
+// inside, and behind one there may be the log of another namespace.
+func (r *Root) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
+	name, err := r.name(path)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := r.root.Lstat(name); err == nil && info.Mode()&fs.ModeSymlink != 0 && flag&os.O_EXCL == 0 {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errLink}
+	}
+	f, err := r.root.OpenFile(name, flag|noWait, perm)
+	if err != nil {
+		return nil, named(err, path)
+	}
+	return onlyRegular(f)
+}
+
+// Rename moves a name below the directory to another one there.
+func (r *Root) Rename(from, to string) error {
+	source, err := r.name(from)
+	if err != nil {
+		return err
+	}
+	target, err := r.name(to)
+	if err != nil {
+		return err
+	}
+	err = r.root.Rename(source, target)
+	if e, ok := errors.AsType[*os.LinkError](err); ok {
+		e.Old, e.New = from, to
+	}
+	return err
+}
+
+// SyncDir makes the names in the directory, or in one below it, durable.
+func (r *Root) SyncDir(dir string) error {
+	name, err := r.name(dir)
+	if err != nil {
+		return err
+	}
+	return syncDir(func() (*os.File, error) { return r.root.Open(name) })
+}
+
+// Free returns how many bytes may still be written in the directory, or in one
+// below it.
+func (r *Root) Free(dir string) (int64, error) { return freeBytes(dir) }
+
+var errLink = errors.New("wanted a regular file, found a symbolic link: move it away")
+
+// named gives an error the path that a person knows.
+func named(err error, path string) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		e.Path = path
+	}
+	return err
+}

@@ -1,0 +1,15 @@
+//go:build linux || darwin || freebsd
+
+package immuta
+
+import "syscall"
+
+// freeBytes returns what this process may still write to the directory's disk;
+// what is kept for root alone is not counted.
+func freeBytes(dir string) (int64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
+}

@@ -1,0 +1,251 @@
+package immuta
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Repaired is what Repair has done, or would do.
+type Repaired struct {
+	Report Report      // what was found
+	Gaps   []*GapError // what the log says, or would say, of what was lost
+	Room   int64       // bytes that are written beside the log
+	Done   bool        // it was written: false when nothing was damaged, too
+}
+
+// Repair puts a gap block in place of each damaged part of dir/name.log.
+// All good blocks stay as they are, byte for byte and at their offsets. Damage
+// with nothing good behind it takes as many indexes as its bytes may have held,
+// so that none that was answered is given again. An unfinished last commit is
+// no damage and stays for the next Open.
+//
+// Without write it only looks, and may run beside the process that appends.
+// With it, the log may not be open for writing elsewhere (ErrLocked), and
+// nothing is written in place: the damaged bytes are copied to
+// dir/name.damaged-OFFSET, the whole log is written anew beside the old one and
+// read back, and takes its name at the very end. A power cut leaves the old log
+// or the new one. A log without damage is left alone, so that a second call does
+// nothing.
+//
+// A sealed log needs its key (ErrSealed): nobody without it may say that events
+// are lost. A damaged file header or key check is a *CorruptError, and cannot be
+// repaired: without the salt no block can be told from chance.
+func Repair(dir, name string, o Options, write bool) (Repaired, error) {
+	o.ReadOnly = !write
+	o, err := o.complete()
+	if err != nil {
+		return Repaired{}, err
+	}
+	if err := checkName(name); err != nil {
+		return Repaired{}, err
+	}
+	s, err := openExisting(dir, name, &o)
+	if err != nil {
+		return Repaired{}, err
+	}
+	defer s.file.Close()
+	c, report, err := s.inspect(&index{seg: s})
+	r := Repaired{Report: report}
+	if err != nil || len(c.met) == 0 {
+		return r, err
+	}
+	p := patch{segment: s, dir: dir, name: name, o: &o, before: &report, repaired: max(o.Now().UnixNano(), 1), size: c.size}
+	if err := p.plan(c); err != nil {
+		return r, fmt.Errorf("repair %s: %w", s.path, err)
+	}
+	r.Room = p.room()
+	if write {
+		if err := p.apply(); err != nil {
+			return r, fmt.Errorf("repair %s: %w; the log is as it was", s.path, err)
+		}
+		r.Done = true
+	}
+	r.Gaps = p.says()
+	return r, nil
+}
+
+// openExisting is openSegment for a log that is not to be created.
+func openExisting(dir, name string, o *Options) (*segment, error) {
+	if o.ReadOnly {
+		return openSegment(dir, name, o)
+	}
+	f, err := o.FS.OpenFile(logPath(dir, name), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	return openSegment(dir, name, o)
+}
+
+// patch is a log with gaps that are to be put into it.
+type patch struct {
+	*segment
+	dir, name string
+	o         *Options
+	before    *Report
+	repaired  int64
+	size      int64 // of the damaged file
+	gaps      []gap
+}
+
+// plan makes gaps of the wounds. Neighbours are one.
+func (p *patch) plan(c *scan) error {
+	for i := range c.met {
+		w := &c.met[i]
+		g := gap{offset: w.Offset, size: w.end - w.Offset, from: w.From, next: w.From + w.lost, atMost: w.atMost, time: w.time}
+		if w.time == 0 {
+			// What was lost was committed before now; the next commit is not earlier.
+			g.time = max(p.repaired, w.latest)
+			g.size = max(int64(padded(int(g.size))), p.leastGap())
+		}
+		if n := len(p.gaps); n > 0 && p.gaps[n-1].offset+p.gaps[n-1].size == g.offset {
+			last := &p.gaps[n-1]
+			last.size, last.next, last.atMost, last.time = last.size+g.size, g.next, last.atMost || g.atMost, g.time
+			continue
+		}
+		p.gaps = append(p.gaps, g)
+	}
+	for _, g := range p.gaps {
+		if _, err := p.pieces(g); err != nil {
+			return err
+		}
+		if g.next > maxIndex {
+			return fmt.Errorf("the damage at offset %d would lead to index %d, at most %d is possible", g.offset, g.next, uint64(maxIndex))
+		}
+	}
+	return nil
+}
+
+// room is what is written: the log once more, and what is damaged of it.
+func (p *patch) room() int64 {
+	n := p.size
+	for _, g := range p.gaps {
+		n += g.size
+	}
+	return n
+}
+
+// says is what readers will be told.
+func (p *patch) says() []*GapError {
+	var all []*GapError
+	for _, g := range p.gaps {
+		all = append(all, &GapError{
+			Path: p.path, Offset: g.offset, From: g.from, Next: g.next, AtMost: g.atMost,
+			Time: unixTime(g.time), Repaired: unixTime(p.repaired), Saved: g.saved,
+		})
+	}
+	return all
+}
+
+// apply writes, in an order that leaves one of the two logs wherever it is cut:
+// the damaged bytes are safe before the new log has its name, and the new log is
+// whole and was read back before.
+func (p *patch) apply() error {
+	if err := p.fits(); err != nil {
+		return err
+	}
+	for i := range p.gaps {
+		g := &p.gaps[i]
+		bytes := &torn{offset: g.offset, size: min(g.size, p.size-g.offset)}
+		path, err := p.saveAside(bytes, p.o.FS, p.dir, fmt.Sprintf("%s.damaged-%d", p.name, g.offset))
+		if err != nil {
+			return fmt.Errorf("set the damaged bytes at offset %d aside: %w", g.offset, err)
+		}
+		g.saved = filepath.Base(path)
+	}
+	temporary := p.path + ".tmp"
+	f, err := p.o.FS.OpenFile(temporary, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	x, err := p.build(f, temporary)
+	if err != nil {
+		// Room on a full disk is given back; a file that cannot be emptied is
+		// written over by the next try.
+		return errors.Join(err, f.Truncate(0))
+	}
+	if err := p.o.FS.Rename(temporary, p.path); err != nil {
+		return err
+	}
+	if err := p.o.FS.SyncDir(p.dir); err != nil {
+		return err
+	}
+	// The old index would be held against the log entry by entry; a new one is
+	// better, and when it cannot be written the next open makes it.
+	if x.replace(p.o.FS) == nil {
+		x.view.file.Close()
+	}
+	return nil
+}
+
+// fits asks for room before anything is written.
+func (p *patch) fits() error {
+	disk, ok := p.o.FS.(Roomy)
+	if !ok {
+		return nil
+	}
+	free, err := disk.Free(p.dir)
+	if err == nil && free < p.room() {
+		err = fmt.Errorf("it takes %d bytes beside the log, %d are free in %s: make room, or work on a copy elsewhere", p.room(), free, p.dir)
+	}
+	return err
+}
+
+// build writes the repaired log and reads it back. It returns its index.
+func (p *patch) build(f File, path string) (*index, error) {
+	if err := f.Lock(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := p.write(f); err != nil {
+		return nil, err
+	}
+	fresh := &segment{path: path, file: f}
+	if err := fresh.load(p.name, p.o); err != nil {
+		return nil, err
+	}
+	x := newIndex(fresh, filepath.Join(p.dir, p.name+".idx"))
+	_, after, err := fresh.inspect(x)
+	if err != nil {
+		return nil, err
+	}
+	want := max(p.before.Next, p.gaps[len(p.gaps)-1].next) // an unfinished commit may stand at the end
+	if len(after.Damage) > 0 || after.Records != p.before.Records || after.Blocks != p.before.Blocks || after.Next != want {
+		return nil, fmt.Errorf("what was written does not read back: got %d records in %d blocks up to %d and %d damaged places, want %d in %d up to %d and none",
+			after.Records, after.Blocks, after.Next, len(after.Damage), p.before.Records, p.before.Blocks, want)
+	}
+	return x, nil
+}
+
+// write copies what is good, puts the gaps between, and syncs.
+func (p *patch) write(f File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	at := int64(0)
+	for _, g := range p.gaps {
+		if err := p.copyRange(f, at, at, g.offset-at); err != nil {
+			return err
+		}
+		pieces, err := p.pieces(g)
+		if err != nil {
+			return err
+		}
+		for _, piece := range pieces {
+			frame, err := p.gapFrame(piece, p.repaired)
+			if err != nil {
+				return err
+			}
+			if _, err := f.WriteAt(frame, piece.offset); err != nil {
+				return err
+			}
+		}
+		at = g.offset + g.size
+	}
+	if err := p.copyRange(f, at, at, p.size-at); err != nil {
+		return err
+	}
+	return f.Sync()
+}

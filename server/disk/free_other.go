@@ -1,8 +1,0 @@
-//go:build !linux && !darwin && !freebsd && !windows
-
-package disk
-
-import "errors"
-
-// freeBytes is not known here: a full disk is noticed when it refuses a write.
-func freeBytes(string) (int64, error) { return 0, errors.ErrUnsupported }
