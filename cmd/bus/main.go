@@ -108,6 +108,7 @@ func commands() []*cli.Command {
 		debugCommand(),
 		verifyCommand(),
 		repairCommand(),
+		benchCommand(),
 		keygenCommand(),
 		healthCommand(),
 		versionCommand(),

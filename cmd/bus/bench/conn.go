@@ -19,8 +19,8 @@ type conn struct {
 	body []byte
 }
 
-func open(ctx context.Context, addr string) (*conn, error) {
-	c, err := dial(ctx, addr)
+func (r *run) open(ctx context.Context, s *server) (*conn, error) {
+	c, err := r.dial(ctx, s)
 	if err != nil {
 		return nil, err
 	}

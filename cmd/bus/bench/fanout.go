@@ -14,45 +14,59 @@ func fanOut(subscribers, batch int) func(context.Context, *run) (Figures, error)
 		if err != nil {
 			return Figures{}, err
 		}
-		all, err := r.subscribeAll(ctx, s, subscribers)
+		all, err := r.audience(s, subscribers, reading{})
 		if err != nil {
 			return Figures{}, err
 		}
-		p, err := r.publisher(ctx, s, 0, batch)
+		p, err := s.publisher(r, s, 0, batch)
 		if err != nil {
 			return Figures{}, err
 		}
+		if err := p.deliver(ctx, all, r.warmUp()); err != nil {
+			return Figures{}, err
+		}
+		warm := len(p.indexes)
+		p.took = nil
 		before, begun := s.usage(), time.Now()
-		if err := p.keepUp(ctx, all, begun.Add(r.config.Time)); err != nil {
+		if err := p.deliver(ctx, all, r.config.Time); err != nil {
 			return Figures{}, err
-		}
-		for _, b := range all {
-			if err := b.reach(ctx, len(p.indexes)); err != nil {
-				return Figures{}, err
-			}
 		}
 		elapsed, after := time.Since(begun), s.usage()
-		if err := alike(all); err != nil {
-			return Figures{}, err
-		}
-		f, err := sum([]*publisher{p}, true)
-		if err != nil {
-			return f, err
-		}
-		f.cost(len(p.indexes)*subscribers, elapsed, before, after)
-		return f, nil
+		var f Figures
+		f.spread(p.took)
+		f.cost((len(p.indexes)-warm)*subscribers, elapsed, before, after)
+		return f, complete(ctx, p, all)
 	}
 }
 
-// subscribeAll opens the streams, the first of which looks at every event.
-func (r *run) subscribeAll(ctx context.Context, s *server, n int) ([]*subscriber, error) {
+// complete checks that all have what was answered, in one order.
+func complete(ctx context.Context, p *publisher, all []*subscriber) error {
+	var t tally
+	if err := t.add(p.indexes); err != nil {
+		return err
+	}
+	if err := t.check(false); err != nil {
+		return err
+	}
+	if err := closing(ctx, p, all, len(p.indexes)); err != nil {
+		return err
+	}
+	if err := all[0].knows(p.indexes); err != nil {
+		return err
+	}
+	return alike(all)
+}
+
+// audience opens streams; at least the first of them looks at every event.
+func (r *run) audience(s *server, n int, want reading) ([]*subscriber, error) {
 	all := make([]*subscriber, n)
 	for i := range all {
-		b, err := r.subscribe(ctx, s, "subject="+s.ns+".*", i == 0, nil)
-		if err != nil {
-			return nil, fmt.Errorf("subscriber %d: %w", i+1, err)
+		one := want
+		one.near = want.near || i == 0
+		var err error
+		if all[i], err = s.subscriber(r, s, one); err != nil {
+			return nil, fmt.Errorf("subscriber %d of %d: %w", i+1, n, err)
 		}
-		all[i] = b
 	}
 	return all, nil
 }
@@ -61,24 +75,32 @@ func (r *run) subscribeAll(ctx context.Context, s *server, n int) ([]*subscriber
 // what is measured is delivery, not how much a server can hold back.
 const ahead = 2000
 
-// keepUp publishes until the time is over, no faster than subscribers read.
-func (p *publisher) keepUp(ctx context.Context, all []*subscriber, end time.Time) error {
-	for time.Now().Before(end) {
+// deliver publishes for a while, no faster than subscribers read, and waits until
+// they have all.
+func (p *publisher) deliver(ctx context.Context, all []*subscriber, long time.Duration) error {
+	for end := time.Now().Add(long); time.Now().Before(end) && ctx.Err() == nil; {
 		if err := p.send(); err != nil {
 			return err
 		}
 		for _, b := range []*subscriber{all[0], all[len(all)-1]} {
-			if due := len(p.indexes) - ahead; int(b.count.Load()) < due {
-				if err := b.atLeast(ctx, due); err != nil {
-					return err
-				}
+			if err := b.atLeast(ctx, len(p.indexes)-ahead); err != nil {
+				return err
 			}
 		}
 	}
-	return ctx.Err()
+	return reachAll(ctx, all, len(p.indexes))
 }
 
-// alike checks that all subscribers got the same bytes as the one that looked.
+func reachAll(ctx context.Context, all []*subscriber, n int) error {
+	for _, b := range all {
+		if err := b.reach(ctx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alike checks that those that only counted got the same bytes as one that looked.
 func alike(all []*subscriber) error {
 	for i, b := range all {
 		if got, want := b.sum.Load(), all[0].sum.Load(); got != want {

@@ -3,7 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -17,52 +17,71 @@ func latency(subscribers int, rate float64) func(context.Context, *run) (Figures
 		if err != nil {
 			return Figures{}, err
 		}
-		n := int(rate * r.config.Time.Seconds())
-		due := make([]atomic.Int64, n+1) // by index, nanoseconds since begun
-		begun := time.Now()
-		samples := make([][]time.Duration, subscribers)
+		warm := int(rate * r.warmUp().Seconds())
+		n := warm + max(int(rate*r.config.Time.Seconds()), 1)
+		l := newLag(subscribers, n, warm)
 		all := make([]*subscriber, subscribers)
 		for i := range all {
-			seen := func(index uint64, _ []byte) {
-				if index < uint64(len(due)) {
-					samples[i] = append(samples[i], time.Since(begun)-time.Duration(due[index].Load()))
-				}
-			}
-			if all[i], err = r.subscribe(ctx, s, "subject="+s.ns+".*", true, seen); err != nil {
-				return Figures{}, fmt.Errorf("subscriber %d: %w", i+1, err)
+			if all[i], err = s.subscriber(r, s, reading{near: true, seen: l.seen(i)}); err != nil {
+				return Figures{}, fmt.Errorf("subscriber %d of %d: %w", i+1, subscribers, err)
 			}
 		}
-		p, err := r.publisher(ctx, s, 0, 1)
+		p, err := s.publisher(r, s, 0, 1)
 		if err != nil {
 			return Figures{}, err
 		}
 		before, first := s.usage(), time.Now()
-		if err := p.atRate(ctx, rate, n, func(i int, at time.Time) { due[i+1].Store(int64(at.Sub(begun))) }); err != nil {
+		if err := p.atRate(ctx, rate, n, l.due); err != nil {
 			return Figures{}, err
 		}
-		for _, b := range all {
-			if err := b.reach(ctx, n); err != nil {
-				return Figures{}, err
-			}
+		if err := reachAll(ctx, all, n); err != nil {
+			return Figures{}, err
 		}
 		elapsed, after := time.Since(first), s.usage()
 		f := Figures{}
-		f.spread(flatten(samples))
+		f.spread(slices.Concat(l.samples...))
 		f.cost(n*subscribers, elapsed, before, after)
-		return f, nil
+		return f, complete(ctx, p, all)
+	}
+}
+
+// lag is how long events were on their way, by subscriber.
+type lag struct {
+	begun   time.Time
+	sent    []atomic.Int64 // of each event when it was due, since begun
+	warm    int            // so many do not count
+	samples [][]time.Duration
+}
+
+func newLag(subscribers, events, warm int) *lag {
+	return &lag{begun: time.Now(), sent: make([]atomic.Int64, events+1), warm: warm, samples: make([][]time.Duration, subscribers)}
+}
+
+// due is called before event n, from 1 on, is sent.
+func (l *lag) due(n int, at time.Time) { l.sent[n].Store(int64(at.Sub(l.begun))) }
+
+// seen is what subscriber i calls.
+func (l *lag) seen(i int) seen {
+	return func(n int, _ uint64, _ []byte) error {
+		if n > l.warm && n < len(l.sent) {
+			l.samples[i] = append(l.samples[i], time.Since(l.begun)-time.Duration(l.sent[n].Load()))
+		}
+		return nil
 	}
 }
 
 // atRate sends n events, each at its time or as soon as the one before is
-// answered.
-func (p *publisher) atRate(ctx context.Context, rate float64, n int, due func(i int, at time.Time)) error {
+// answered. What our own timer is late by is not the server's fault; what we are
+// late by because it kept us waiting is.
+func (p *publisher) atRate(ctx context.Context, rate float64, n int, due func(n int, at time.Time)) error {
 	begun := time.Now()
 	for i := range n {
 		at := begun.Add(time.Duration(float64(i) / rate * float64(time.Second)))
 		if wait := time.Until(at); wait > 0 {
 			time.Sleep(wait)
+			at = time.Now()
 		}
-		due(i, at)
+		due(i+1, at)
 		if err := p.send(); err != nil {
 			return err
 		}
@@ -73,99 +92,52 @@ func (p *publisher) atRate(ctx context.Context, rate float64, n int, due func(i 
 	return nil
 }
 
-func flatten(parts [][]time.Duration) []time.Duration {
-	var all []time.Duration
-	for _, part := range parts {
-		all = append(all, part...)
-	}
-	return all
-}
-
-// asking sends requests with reply=true, one after another, to a consumer that
-// answers each at once.
-func asking(sync string) func(context.Context, *run) (Figures, error) {
-	return func(ctx context.Context, r *run) (Figures, error) {
-		s, err := r.serve("--sync", sync)
-		if err != nil {
-			return Figures{}, err
-		}
-		c, err := r.consume(ctx, s, "", 1, false)
-		if err != nil {
-			return Figures{}, err
-		}
-		asker, err := open(ctx, s.addr)
-		if err != nil {
-			return Figures{}, err
-		}
-		r.atEnd(func() { asker.Close() })
-		request := post("?reply=true&timeout=10s", envelope(s.ns+".ask", payload(1, r.config.Payload)))
-		var took []time.Duration
-		before, begun := s.usage(), time.Now()
-		for end := begun.Add(r.config.Time); time.Now().Before(end) && ctx.Err() == nil; {
-			at := time.Now()
-			if _, err := asker.do(request); err != nil {
-				return Figures{}, fmt.Errorf("ask: %w", err)
-			}
-			took = append(took, time.Since(at))
-		}
-		elapsed, after := time.Since(begun), s.usage()
-		if err := c.failure(); err != nil {
-			return Figures{}, err
-		}
-		f := Figures{}
-		n := len(took)
-		f.spread(took)
-		f.cost(n, elapsed, before, after)
-		return f, ctx.Err()
-	}
-}
-
 // idle opens many streams that nothing comes on, and then sends one event to all
 // of them. Memory is what one of them costs; the latency is that of the event,
-// from before it is sent: p50 for the subscriber in the middle, p99.9 and the
-// elapsed time for the last.
+// from before it is sent: p50 for the subscriber in the middle, elapsed for the last.
 func idle(ctx context.Context, r *run) (Figures, error) {
 	s, err := r.serve()
 	if err != nil {
 		return Figures{}, err
 	}
-	n := r.config.Idle
-	empty := s.usage().memory
-	var begun time.Time
-	var mu sync.Mutex
-	var took []time.Duration
-	all := make([]*subscriber, n)
-	for i := range all {
-		seen := func(uint64, []byte) {
-			mu.Lock()
-			defer mu.Unlock()
-			took = append(took, time.Since(begun))
-		}
-		if all[i], err = r.subscribe(ctx, s, "subject="+s.ns+".*", true, seen); err != nil {
-			return Figures{}, fmt.Errorf("subscriber %d of %d: %w", i+1, n, err)
-		}
-	}
-	time.Sleep(time.Second) // whatever accepting them has left behind is gone
-	before := s.usage()
-	p, err := r.publisher(ctx, s, 0, 1)
+	p, err := s.publisher(r, s, 0, 1)
 	if err != nil {
 		return Figures{}, err
 	}
-	mu.Lock()
-	begun = time.Now()
-	mu.Unlock()
+	n, empty := r.config.Idle, s.usage().memory
+	l := newLag(n, 1, 0)
+	all := make([]*subscriber, n)
+	for i := range all {
+		if all[i], err = s.subscriber(r, s, reading{near: true, buffer: 2 << 10, seen: l.seen(i)}); err != nil {
+			return Figures{}, fmt.Errorf("subscriber %d of %d: %w", i+1, n, err)
+		}
+	}
+	before, err := s.settled(ctx)
+	if err != nil {
+		return Figures{}, err
+	}
+	begun := time.Now()
+	l.due(1, begun)
 	if err := p.send(); err != nil {
 		return Figures{}, err
 	}
-	for _, b := range all {
-		if err := b.reach(ctx, 1); err != nil {
-			return Figures{}, err
-		}
+	if err := reachAll(ctx, all, 1); err != nil {
+		return Figures{}, err
 	}
 	elapsed, after := time.Since(begun), s.usage()
 	f := Figures{}
-	f.spread(took)
+	f.spread(slices.Concat(l.samples...))
 	f.cost(n, elapsed, before, after)
-	f.Memory = (before.memory - empty) / int64(n)
-	return f, nil
+	f.Memory = max(before.memory-empty, 0) / int64(n)
+	return f, complete(ctx, p, all)
+}
+
+// settled waits until whatever accepting streams has left behind is gone.
+func (s *server) settled(ctx context.Context) (usage, error) {
+	select {
+	case <-time.After(time.Second):
+		return s.usage(), nil
+	case <-ctx.Done():
+		return usage{}, ctx.Err()
+	}
 }

@@ -20,13 +20,14 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	said tailBuffer
-	done chan error
+	done chan struct{} // closed when it has ended
+	err  error         // how, once done is closed
 }
 
 // startProcess runs a program, and waits until a line of what it says is taken
 // by ready, which returns the address it listens on.
 func startProcess(ctx context.Context, ready func(line string) (addr string, ok bool), program string, args ...string) (*process, string, error) {
-	p := &process{cmd: exec.Command(program, args...), done: make(chan error, 1)}
+	p := &process{cmd: exec.Command(program, args...), done: make(chan struct{})}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, "", err
@@ -52,14 +53,14 @@ func startProcess(ctx context.Context, ready func(line string) (addr string, ok 
 			}
 		}
 		io.Copy(io.Discard, r) // a line too long: it must not wait for us
-		p.done <- p.cmd.Wait()
+		p.err = p.cmd.Wait()
+		close(p.done)
 	}()
 	select {
 	case addr := <-found:
 		return p, addr, nil
-	case err := <-p.done:
-		p.done <- err
-		return nil, "", fmt.Errorf("%s ended: %w: %s", program, orNone(err), p.said.text())
+	case <-p.done:
+		return nil, "", fmt.Errorf("%s ended: %w: %s", program, orNone(p.err), p.said.text())
 	case <-ctx.Done():
 		p.stop()
 		return nil, "", ctx.Err()
@@ -73,14 +74,13 @@ func orNone(err error) error {
 	return err
 }
 
-// stop ends the process, gently first.
+// stop ends the process, gently first. A second call does nothing.
 func (p *process) stop() {
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
 	case <-time.After(5 * time.Second):
-		p.cmd.Process.Kill()
-		<-p.done
+		p.kill()
 	}
 }
 

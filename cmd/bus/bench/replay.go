@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -13,29 +14,60 @@ import (
 // how many there are then. The server is started anew: what is read back has to
 // come from the log.
 func (r *run) preload(ctx context.Context, s *server, n int, flags ...string) (int, error) {
-	const batch, connections = 1000, 4
-	stored := 0
-	for i := range connections {
-		p, err := r.publisher(ctx, s, i, batch)
-		if err != nil {
-			return 0, err
-		}
-		for len(p.indexes) < n/connections {
-			if err := p.send(); err != nil {
-				return 0, fmt.Errorf("preload: %w", err)
-			}
-			if ctx.Err() != nil {
-				return 0, ctx.Err()
-			}
-		}
-		stored += len(p.indexes)
-		p.conn.Close()
+	batch, connections := min(1000, n), 4
+	if n < 4*batch {
+		connections = 1
 	}
-	s.proc.stop()
-	if err := r.start(s, flags...); err != nil {
+	publishers, err := r.publishers(s, connections, batch)
+	if err != nil {
 		return 0, err
 	}
-	return stored, s.ready(ctx)
+	failed := make(chan error, connections)
+	var wait sync.WaitGroup
+	for _, p := range publishers {
+		wait.Go(func() { failed <- p.store(ctx, n/connections) })
+	}
+	wait.Wait()
+	var t tally
+	for _, p := range publishers {
+		if err := <-failed; err != nil {
+			return 0, fmt.Errorf("preload: %w", err)
+		}
+		if err := t.add(p.indexes); err != nil {
+			return 0, err
+		}
+	}
+	if err := t.check(r.system.name != "redis"); err != nil {
+		return 0, err
+	}
+	s.stop()
+	if err := s.launch(r, s, flags...); err != nil {
+		return 0, err
+	}
+	return len(t.indexes), s.prepare(r, s)
+}
+
+// store sends until there are at least n events.
+func (p *publisher) store(ctx context.Context, n int) error {
+	for len(p.indexes) < n {
+		if err := p.send(); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// filled is a server with a log of about n events.
+func (r *run) filled(ctx context.Context, n int, flags ...string) (*server, int, error) {
+	s, err := r.serve(flags...)
+	if err != nil {
+		return nil, 0, err
+	}
+	n, err = r.preload(ctx, s, n, flags...)
+	return s, n, err
 }
 
 // replaying reads a whole log back.
@@ -45,29 +77,28 @@ func replaying(readers int, sealed bool) func(context.Context, *run) (Figures, e
 		if err != nil {
 			return Figures{}, err
 		}
-		s, err := r.serve(flags...)
-		if err != nil {
-			return Figures{}, err
-		}
-		n, err := r.preload(ctx, s, r.config.Replay, flags...)
+		s, n, err := r.filled(ctx, r.config.Events, flags...)
 		if err != nil {
 			return Figures{}, err
 		}
 		before, begun := s.usage(), time.Now()
-		all := make([]*subscriber, readers)
-		for i := range all {
-			if all[i], err = r.subscribe(ctx, s, "subject="+s.ns+".*&start=oldest", i == 0, nil); err != nil {
-				return Figures{}, err
-			}
+		all, err := r.audience(s, readers, reading{from: "oldest", buffer: 256 << 10})
+		if err != nil {
+			return Figures{}, err
 		}
-		for _, b := range all {
-			if err := b.reach(ctx, n); err != nil {
-				return Figures{}, err
-			}
+		if err := reachAll(ctx, all, n); err != nil {
+			return Figures{}, err
 		}
 		elapsed, after := time.Since(begun), s.usage()
 		f := Figures{}
 		f.cost(n*readers, elapsed, before, after)
+		p, err := s.publisher(r, s, 0, 1)
+		if err != nil {
+			return f, err
+		}
+		if err := closing(ctx, p, all, n); err != nil {
+			return f, err
+		}
 		return f, alike(all)
 	}
 }
@@ -87,56 +118,65 @@ func (r *run) keyFlags(sealed bool) ([]string, error) {
 	return []string{"--secret-key-file", path}, os.WriteFile(path, []byte("a key for a log that is thrown away at once"), 0o600)
 }
 
+// resumptions is how often one is measured in a run.
+const resumptions = 200
+
 // resuming opens streams behind an event near the end of a long log, by its id,
 // and measures the time from before the connection until the next event is there.
-func resuming(ctx context.Context, r *run) (Figures, error) {
-	s, err := r.serve()
-	if err != nil {
-		return Figures{}, err
-	}
-	n, err := r.preload(ctx, s, r.config.Replay)
-	if err != nil {
-		return Figures{}, err
-	}
-	c, err := open(ctx, s.addr)
-	if err != nil {
-		return Figures{}, err
-	}
-	defer c.Close()
-	var took []time.Duration
-	before, begun := s.usage(), time.Now()
-	for i := range 200 {
-		id, err := idOf(c, s.ns, n-10-i)
+func resuming(events int) func(context.Context, *run) (Figures, error) {
+	return func(ctx context.Context, r *run) (Figures, error) {
+		s, n, err := r.filled(ctx, events)
 		if err != nil {
 			return Figures{}, err
 		}
-		at := time.Now()
-		first := make(chan time.Duration, 64)
-		b, err := r.subscribe(ctx, s, "subject="+s.ns+".*&start="+url.QueryEscape(id), true, func(index uint64, _ []byte) {
-			if index == uint64(n-10-i+1) {
-				first <- time.Since(at)
+		c, err := r.open(ctx, s)
+		if err != nil {
+			return Figures{}, err
+		}
+		var took []time.Duration
+		before, begun := s.usage(), time.Now()
+		for i := range min(resumptions, n/2) {
+			d, err := r.resume(ctx, s, c, n-1-i)
+			if err != nil {
+				return Figures{}, err
 			}
-		})
-		if err != nil {
-			return Figures{}, err
-		}
-		if err := b.atLeast(ctx, 1); err != nil {
-			return Figures{}, err
-		}
-		select {
-		case d := <-first:
 			took = append(took, d)
-		default:
-			return Figures{}, fmt.Errorf("resumed behind event %d, and the next was another", n-10-i)
 		}
-		b.conn.Close()
+		elapsed, after := time.Since(begun), s.usage()
+		f := Figures{}
+		f.spread(took)
+		f.cost(len(took), elapsed, before, after)
+		f.Rate = 0 // to look up the id and to wait for each is none of it
+		return f, nil
 	}
-	elapsed, after := time.Since(begun), s.usage()
-	f := Figures{}
-	f.spread(took)
-	f.cost(len(took), elapsed, before, after)
-	f.Rate = 0
-	return f, nil
+}
+
+// resume opens a stream behind the event with an index.
+func (r *run) resume(ctx context.Context, s *server, c *conn, index int) (time.Duration, error) {
+	id, err := idOf(c, s.ns, index)
+	if err != nil {
+		return 0, err
+	}
+	at := time.Now()
+	first := make(chan time.Duration, 1)
+	check := func(n int, got uint64, _ []byte) error {
+		if n == 1 && got != uint64(index+1) {
+			return fmt.Errorf("resumed behind event %d, and got %d next", index, got)
+		}
+		if n == 1 {
+			first <- time.Since(at)
+		}
+		return nil
+	}
+	b, err := r.stream(ctx, s, "subject="+s.ns+".*&start="+url.QueryEscape(id), reading{near: true, seen: check})
+	if err != nil {
+		return 0, err
+	}
+	defer b.conn.Close()
+	if err := b.atLeast(ctx, 1); err != nil {
+		return 0, err
+	}
+	return <-first, nil
 }
 
 func idOf(c *conn, ns string, index int) (string, error) {
@@ -152,29 +192,31 @@ func idOf(c *conn, ns string, index int) (string, error) {
 }
 
 // starting kills a server with a long log, and measures the time from its start
-// until it says that it is ready.
-func starting(ctx context.Context, r *run) (Figures, error) {
-	s, err := r.serve()
-	if err != nil {
-		return Figures{}, err
-	}
-	n, err := r.preload(ctx, s, r.config.Replay)
-	if err != nil {
-		return Figures{}, err
-	}
-	var took []time.Duration
-	for range 10 {
-		s.proc.kill()
-		at := time.Now()
-		if err := r.start(s); err != nil {
+// until it says that it is ready. In the end it has to have all events.
+func starting(events int) func(context.Context, *run) (Figures, error) {
+	return func(ctx context.Context, r *run) (Figures, error) {
+		s, n, err := r.filled(ctx, events)
+		if err != nil {
 			return Figures{}, err
 		}
-		if err := s.ready(ctx); err != nil {
-			return Figures{}, err
+		var took []time.Duration
+		for range 10 {
+			s.kill()
+			at := time.Now()
+			if err := s.launch(r, s); err != nil {
+				return Figures{}, err
+			}
+			if err := s.prepare(r, s); err != nil {
+				return Figures{}, err
+			}
+			took = append(took, time.Since(at))
 		}
-		took = append(took, time.Since(at))
+		f := Figures{Events: n, Memory: s.usage().memory}
+		f.spread(took)
+		p, err := s.publisher(r, s, 0, 1)
+		if err != nil {
+			return f, err
+		}
+		return f, r.reread(ctx, s, p, "oldest", nil, n)
 	}
-	f := Figures{Events: n, Memory: s.usage().memory}
-	f.spread(took)
-	return f, nil
 }

@@ -2,11 +2,9 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net"
-	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -14,90 +12,68 @@ import (
 type run struct {
 	config *Config
 	ctx    context.Context
+	system *system
+	sync   string // instead of the config's
 	ends   []func()
+	group  sync.WaitGroup
 }
 
+// atEnd adds what is done at the end, the last first. It is for one goroutine.
 func (r *run) atEnd(f func()) { r.ends = append(r.ends, f) }
 
+// end closes, stops and removes everything, and waits for it.
 func (r *run) end() {
 	for i := len(r.ends) - 1; i >= 0; i-- {
 		r.ends[i]()
 	}
 	r.ends = nil
+	r.group.Wait()
 }
 
-// server is a bus that is measured.
+// server is what is measured.
 type server struct {
-	addr string
-	pid  int // 0: not ours
-	dir  string
-	proc *process
-	ns   string
+	addr    string
+	pid     int // 0: not ours
+	dir     string
+	ns      string
+	subject string // that is published to
+	stop    func() // ends it gently; nil: not ours
+	kill    func() // at once
+	dialect
 }
 
-// serve starts a bus on an empty directory, or takes the one that is given.
+// fresh tells whether the log began with this run, so that nobody else's events
+// are in it.
+func (s *server) fresh() bool { return s.stop != nil }
+
+// serve starts a server on an empty directory, or takes the one that is given.
 func (r *run) serve(flags ...string) (*server, error) {
+	s := &server{ns: "bench", subject: "bench.created", dialect: r.system.dialect}
 	if r.config.Host != "" {
-		return &server{addr: r.config.Host, ns: r.config.Subject}, nil
+		s.addr, s.ns = r.config.Host, r.config.Namespace
+		s.subject = s.ns + ".bench-" + token()
+		return s, nil
 	}
-	dir, err := os.MkdirTemp(r.config.Dir, "bus-bench-")
-	if err != nil {
+	var err error
+	if s.dir, err = os.MkdirTemp(r.config.Dir, "bus-bench-"); err != nil {
 		return nil, err
 	}
-	r.atEnd(func() { os.RemoveAll(dir) })
-	s := &server{dir: dir, ns: "bench"}
-	if err := r.start(s, flags...); err != nil {
-		return nil, err
-	}
+	r.atEnd(func() { os.RemoveAll(s.dir) })
 	r.atEnd(func() {
-		if s.proc != nil {
-			s.proc.stop()
+		if s.stop != nil {
+			s.stop()
 		}
 	})
-	return s, nil
+	if err := s.launch(r, s, flags...); err != nil {
+		return nil, err
+	}
+	return s, s.prepare(r, s)
 }
 
-// start runs the bus of s on its directory. Pings would be counted: there are none.
-func (r *run) start(s *server, flags ...string) error {
-	args := append([]string{"server", "--addr", "127.0.0.1:0", "--path", s.dir, "--namespaces", s.ns, "--sync", r.config.Sync,
-		"--heartbeat", "1h", "--log-format", "json", "--log-level", "INFO"}, flags...)
-	proc, addr, err := startProcess(r.ctx, listening, r.config.Program, args...)
-	if err != nil {
-		return err
-	}
-	s.proc, s.addr, s.pid = proc, addr, proc.cmd.Process.Pid
-	return nil
-}
-
-// listening finds the address in the line that a bus logs when it listens.
-func listening(line string) (string, bool) {
-	var said struct{ Msg, Addr string }
-	if json.Unmarshal([]byte(line), &said) != nil || said.Msg != "listening" {
-		return "", false
-	}
-	return said.Addr, true
-}
-
-// ready waits until the server says that it is.
-func (s *server) ready(ctx context.Context) error {
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+"/readyz", nil)
-		if err != nil {
-			return err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		select {
-		case <-time.After(time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("the server at %s is not ready: %w", s.addr, ctx.Err())
-		}
-	}
+// run has a process serve, until it is stopped or killed. Each may be called
+// again, and does nothing then.
+func (s *server) run(p *process, addr string) {
+	s.addr, s.pid, s.stop, s.kill = addr, p.cmd.Process.Pid, p.stop, p.kill
 }
 
 // usage is zero for a server that is not ours.
@@ -108,7 +84,18 @@ func (s *server) usage() usage {
 	return usageOf(s.pid)
 }
 
-func dial(ctx context.Context, addr string) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", addr)
+// dial opens a connection that ends with the run, or when ctx ends: whoever
+// waits for it does not wait any longer.
+func (r *run) dial(ctx context.Context, s *server) (net.Conn, error) {
+	d := net.Dialer{Timeout: r.config.patience}
+	c, err := d.DialContext(ctx, "tcp", s.addr)
+	if err != nil {
+		return nil, err
+	}
+	forget := context.AfterFunc(ctx, func() { c.Close() })
+	r.atEnd(func() { forget(); c.Close() })
+	return c, nil
 }
+
+// warmUp is how long something runs before it is measured.
+func (r *run) warmUp() time.Duration { return min(r.config.Time/4, 500*time.Millisecond) }

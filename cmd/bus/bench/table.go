@@ -9,20 +9,51 @@ import (
 	"time"
 )
 
-// WriteTable writes the medians as a table for people.
-func WriteTable(w io.Writer, results []Result) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "work\tsystem\tdurable\trate\tp50\tp99\tp99.9\tCPU µs/event\tmemory\t")
-	for _, r := range results {
-		m := &r.Median
-		rate := ""
-		if m.Rate > 0 {
-			rate = count(m.Rate) + " " + r.Unit
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", r.Title, r.System, r.Durability,
-			rate, short(m.P50), short(m.P99), short(m.P999), micros(m.CPU), size(m.Memory))
+// WriteTable writes the medians as a table for people, and what it was that was
+// measured above it.
+func (r *Report) WriteTable(w io.Writer) error {
+	var b strings.Builder
+	m := &r.Machine
+	fmt.Fprintf(&b, "%s · %d cores · %s %s · %s · %s\n", orUnknown(m.CPU), m.Cores, m.System, m.Kernel, m.Go, m.Date.Format(time.DateOnly))
+	for _, s := range r.Systems {
+		fmt.Fprintf(&b, "%s %s: %s\n", s.System, s.Version, s.Setup)
 	}
-	return t.Flush()
+	fmt.Fprintf(&b, "medians of %d; each event counted, %d bytes of payload, long logs of %s events\n\n",
+		r.Config.Runs, r.Config.Payload, digits(r.Config.Events))
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "work\tsystem\tdurable\trate\tp50\tp99\tp99.9\tCPU µs/event\tmemory")
+	for i := range r.Results {
+		fmt.Fprintln(t, r.Results[i].row())
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *Result) row() string {
+	m := &r.Median
+	title := r.Title
+	if r.Size != "" {
+		title += ": " + r.Size
+	}
+	return strings.Join([]string{title, r.System, r.Durability, rate(r), short(m.P50), short(m.P99), short(m.P999),
+		micros(m.CPU), size(m.Memory)}, "\t")
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown processor"
+	}
+	return s
+}
+
+func rate(r *Result) string {
+	if r.Median.Rate == 0 {
+		return "–"
+	}
+	return strings.TrimSpace(count(r.Median.Rate) + " " + r.Unit)
 }
 
 // count writes a rate with three digits that mean something.

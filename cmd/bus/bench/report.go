@@ -1,0 +1,90 @@
+package bench
+
+import (
+	"bufio"
+	"encoding/json"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Report is all that was measured, and where.
+type Report struct {
+	Machine Machine    `json:"machine"`
+	Config  Conditions `json:"config"`
+	Systems []Measured `json:"systems"`
+	Results []Result   `json:"results"`
+}
+
+// Machine is where it was measured. What the system does not tell is empty.
+type Machine struct {
+	CPU    string    `json:"cpu"`
+	Cores  int       `json:"cores"`
+	System string    `json:"system"` // as linux/amd64
+	Kernel string    `json:"kernel"`
+	Go     string    `json:"go"`
+	Date   time.Time `json:"date"` // when the first workload began
+}
+
+// Conditions are what could have been chosen otherwise.
+type Conditions struct {
+	Runs    int           `json:"runs"`
+	Time    time.Duration `json:"time_ns"`
+	Payload int           `json:"payload"`
+	Events  int           `json:"events"`
+	Idle    int           `json:"idle"`
+	Host    string        `json:"host,omitempty"`
+}
+
+// Measured is a server, with the version that it tells itself.
+type Measured struct {
+	System     string `json:"system"`
+	Version    string `json:"version"`
+	Setup      string `json:"setup"`
+	Durability string `json:"durability"`
+}
+
+func newReport(c *Config) *Report {
+	r := &Report{
+		Machine: machine(),
+		Config:  Conditions{Runs: c.Runs, Time: c.Time, Payload: c.Payload, Events: c.Events, Idle: c.Idle, Host: c.Host},
+		Results: []Result{},
+	}
+	for _, s := range c.systems {
+		r.Systems = append(r.Systems, Measured{s.name, s.version, s.setup, s.durability})
+	}
+	return r
+}
+
+// machine asks /proc, which is there on Linux only.
+func machine() Machine {
+	m := Machine{Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Date: time.Now().UTC().Truncate(time.Second)}
+	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m.Kernel = strings.TrimSpace(string(kernel))
+	}
+	if f, err := os.Open("/proc/cpuinfo"); err == nil {
+		defer f.Close()
+		m.CPU = cpuModel(f)
+	}
+	return m
+}
+
+// cpuModel finds the name in the text that Linux has of its processors.
+func cpuModel(r io.Reader) string {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		if name, value, found := strings.Cut(lines.Text(), ":"); found && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// WriteJSON writes the report as one JSON document: machine, config, systems and
+// results, with every run and not only the medians.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
