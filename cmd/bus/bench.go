@@ -57,7 +57,7 @@ Exit code 1: a run lost, doubled or reordered an event, or could not be done.`,
 			&cli.StringSliceFlag{Name: "only", Usage: "`WORKLOAD` to measure, or grow, or all; repeatable"},
 			&cli.IntFlag{Name: "runs", Value: 3, Usage: "how often each is measured; the medians are told"},
 			&cli.DurationFlag{Name: "time", Value: 2 * time.Second, Usage: "how long each is measured that has no other end"},
-			&cli.IntFlag{Name: "payload", Value: 256, Usage: "bytes of the payload of an event"},
+			&cli.IntFlag{Name: "payload", Value: 256, Usage: "bytes of the payload of an event, up to 4096; see grow-payload for more"},
 			&cli.IntFlag{Name: "events", Value: 1_000_000, Usage: "events of the log that is long"},
 			&cli.IntFlag{Name: "idle", Value: 5_000, Usage: "idle subscribers"},
 			&cli.StringFlag{Name: "sync", Value: "always", Usage: "--sync of the bus that is measured"},
@@ -137,7 +137,7 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 	for _, limit := range []struct {
 		name        string
 		value, most int
-	}{{"runs", b.Runs, 1000}, {"payload", b.Payload, 1 << 20}, {"events", b.Events, 1 << 30}, {"idle", b.Idle, 7500}} {
+	}{{"runs", b.Runs, 1000}, {"payload", b.Payload, 4096}, {"events", b.Events, 1 << 30}, {"idle", b.Idle, 7500}} {
 		if limit.value < 1 || limit.value > limit.most {
 			return b, usageError("--%s is %d, wanted a number from 1 to %d", limit.name, limit.value, limit.most)
 		}

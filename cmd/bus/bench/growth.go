@@ -111,7 +111,7 @@ func behindBy(behind int) func(context.Context, *run) (Figures, error) {
 		if err := r.reread(ctx, s, p, "oldest", nil, n); err != nil {
 			return Figures{}, err
 		}
-		empty, err := s.settled(ctx)
+		empty, err := r.settled(ctx, s)
 		if err != nil {
 			return Figures{}, err
 		}
@@ -124,7 +124,7 @@ func behindBy(behind int) func(context.Context, *run) (Figures, error) {
 		if err != nil {
 			return Figures{}, err
 		}
-		full, err := s.settled(ctx)
+		full, err := r.settled(ctx, s)
 		if err != nil {
 			return Figures{}, err
 		}

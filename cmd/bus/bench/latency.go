@@ -112,7 +112,7 @@ func idle(ctx context.Context, r *run) (Figures, error) {
 			return Figures{}, fmt.Errorf("subscriber %d of %d: %w", i+1, n, err)
 		}
 	}
-	before, err := s.settled(ctx)
+	before, err := r.settled(ctx, s)
 	if err != nil {
 		return Figures{}, err
 	}
@@ -133,9 +133,9 @@ func idle(ctx context.Context, r *run) (Figures, error) {
 }
 
 // settled waits until whatever accepting streams has left behind is gone.
-func (s *server) settled(ctx context.Context) (usage, error) {
+func (r *run) settled(ctx context.Context, s *server) (usage, error) {
 	select {
-	case <-time.After(time.Second):
+	case <-time.After(min(r.config.Time, time.Second)):
 		return s.usage(), nil
 	case <-ctx.Done():
 		return usage{}, ctx.Err()

@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Sizes of a plot, in pixels.
@@ -77,7 +76,7 @@ func (r *Report) panels() []panel {
 			label = res.Size
 		}
 		p := &all[len(all)-1]
-		p.bars = append(p.bars, bar{label: label, value: text, length: value, system: res.System, durable: res.Durability == "always"})
+		p.bars = append(p.bars, bar{label: label, value: text, length: value, system: res.System, durable: res.Durability == yes})
 	}
 	return all
 }
@@ -145,7 +144,7 @@ func (r *Report) footer(b *strings.Builder, y int) {
 	m := &r.Machine
 	lines := []string{
 		"full colour: the answer comes after the data is on stable storage; pale: before",
-		fmt.Sprintf("%s, %d cores, %s %s, %s, %s; medians of %d", orUnknown(m.CPU), m.Cores, m.System, m.Kernel, m.Go, m.Date.Format(time.DateOnly), r.Config.Runs),
+		fmt.Sprintf("%s; medians of %d", m, r.Config.Runs),
 	}
 	for i, line := range lines {
 		fmt.Fprintf(b, `<text x="%d" y="%d" fill="#666">%s</text>`+"\n", plotMargin, y+i*18, escape(line))

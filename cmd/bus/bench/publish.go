@@ -131,12 +131,18 @@ func (r *run) reread(ctx context.Context, s *server, p *publisher, from string, 
 }
 
 // closing sends once more and wants everybody to have just that: what was doubled
-// at the end would stand before it.
+// at the end would stand before it. The first of them looks at every event.
 func closing(ctx context.Context, p *publisher, all []*subscriber, n int) error {
 	if err := p.send(); err != nil {
 		return err
 	}
-	return reachAll(ctx, all, n+p.batch)
+	if err := reachAll(ctx, all, n+p.batch); err != nil {
+		return err
+	}
+	if got, want := all[0].last, p.indexes[len(p.indexes)-1]; got != want {
+		return fmt.Errorf("answered index %d for the last event, and read it as %d", want, got)
+	}
+	return nil
 }
 
 // cost fills in what n events took.

@@ -136,7 +136,7 @@ func resuming(events int) func(context.Context, *run) (Figures, error) {
 		var took []time.Duration
 		before, begun := s.usage(), time.Now()
 		for i := range min(resumptions, n/2) {
-			d, err := r.resume(ctx, s, c, n-1-i)
+			d, err := r.resume(ctx, s, c, n-1-i, n)
 			if err != nil {
 				return Figures{}, err
 			}
@@ -151,19 +151,19 @@ func resuming(events int) func(context.Context, *run) (Figures, error) {
 	}
 }
 
-// resume opens a stream behind the event with an index.
-func (r *run) resume(ctx context.Context, s *server, c *conn, index int) (time.Duration, error) {
+// resume opens a stream behind the event with an index, of n that there are.
+func (r *run) resume(ctx context.Context, s *server, c *conn, index, n int) (time.Duration, error) {
 	id, err := idOf(c, s.ns, index)
 	if err != nil {
 		return 0, err
 	}
 	at := time.Now()
 	first := make(chan time.Duration, 1)
-	check := func(n int, got uint64, _ []byte) error {
-		if n == 1 && got != uint64(index+1) {
+	check := func(place int, got uint64, _ []byte) error {
+		if place == 1 && got != uint64(index+1) {
 			return fmt.Errorf("resumed behind event %d, and got %d next", index, got)
 		}
-		if n == 1 {
+		if place == 1 {
 			first <- time.Since(at)
 		}
 		return nil
@@ -173,7 +173,7 @@ func (r *run) resume(ctx context.Context, s *server, c *conn, index int) (time.D
 		return 0, err
 	}
 	defer b.conn.Close()
-	if err := b.atLeast(ctx, 1); err != nil {
+	if err := b.reach(ctx, n-index); err != nil {
 		return 0, err
 	}
 	return <-first, nil

@@ -3,9 +3,12 @@ package bench
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -24,6 +27,7 @@ type Machine struct {
 	Cores  int       `json:"cores"`
 	System string    `json:"system"` // as linux/amd64
 	Kernel string    `json:"kernel"`
+	Disk   string    `json:"disk"` // file system of the logs: on tmpfs nothing is durable
 	Go     string    `json:"go"`
 	Date   time.Time `json:"date"` // when the first workload began
 }
@@ -48,7 +52,7 @@ type Measured struct {
 
 func newReport(c *Config) *Report {
 	r := &Report{
-		Machine: machine(),
+		Machine: machine(c.Dir),
 		Config:  Conditions{Runs: c.Runs, Time: c.Time, Payload: c.Payload, Events: c.Events, Idle: c.Idle, Host: c.Host},
 		Results: []Result{},
 	}
@@ -59,7 +63,7 @@ func newReport(c *Config) *Report {
 }
 
 // machine asks /proc, which is there on Linux only.
-func machine() Machine {
+func machine(dir string) Machine {
 	m := Machine{Cores: runtime.NumCPU(), System: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(), Date: time.Now().UTC().Truncate(time.Second)}
 	if kernel, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(kernel))
@@ -68,7 +72,37 @@ func machine() Machine {
 		defer f.Close()
 		m.CPU = cpuModel(f)
 	}
+	if mounts, err := os.ReadFile("/proc/self/mounts"); err == nil {
+		if dir == "" {
+			dir = os.TempDir()
+		}
+		if path, err := filepath.Abs(dir); err == nil {
+			m.Disk = fileSystem(string(mounts), path)
+		}
+	}
 	return m
+}
+
+// String is a line for people.
+func (m Machine) String() string {
+	parts := []string{m.CPU, fmt.Sprintf("%d cores", m.Cores), strings.TrimSpace(m.System + " " + m.Kernel), m.Disk, m.Go, m.Date.Format(time.DateOnly)}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ", ")
+}
+
+// fileSystem finds the kind of the mount that a path is on, in the text that Linux
+// has of its mounts.
+func fileSystem(mounts, path string) string {
+	kind, longest := "", 0
+	for line := range strings.Lines(mounts) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || len(fields[1]) < longest {
+			continue
+		}
+		if at := strings.TrimSuffix(fields[1], "/"); path == at || strings.HasPrefix(path, at+"/") {
+			kind, longest = fields[2], len(fields[1])
+		}
+	}
+	return kind
 }
 
 // cpuModel finds the name in the text that Linux has of its processors.

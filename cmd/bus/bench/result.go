@@ -35,7 +35,7 @@ func newResult(c *Config, w *Workload, s *system) Result {
 	r := Result{Name: w.Name, Title: w.Title, Size: w.Size, Unit: w.Unit, Shown: w.Shown,
 		System: s.name, Setup: s.setup, Durability: s.durability}
 	if w.Sync != "" && c.Host == "" {
-		r.Setup, r.Durability = "--sync="+w.Sync, w.Sync
+		r.Setup, r.Durability = "--sync="+w.Sync, durable(w.Sync)
 	}
 	return r
 }

@@ -11,7 +11,7 @@ import (
 type system struct {
 	name       string // bus, nats or redis
 	setup      string // how durable it is, in its own words; of a bus: its --sync
-	durability string // what an answer to a publish means
+	durability string // "yes", or what an answer to a publish means instead
 	version    string
 	slow       bool // filling a long log would take minutes
 	dialect    dialect
@@ -58,11 +58,23 @@ func systemsOf(ctx context.Context, c *Config) ([]system, error) {
 }
 
 func busSystem(c *Config) system {
-	s := system{name: "bus", setup: "--sync=" + c.Sync, durability: c.Sync, version: c.Version, dialect: busDialect{}}
+	s := system{name: "bus", setup: "--sync=" + c.Sync, durability: durable(c.Sync), version: c.Version, dialect: busDialect{}}
 	if c.Host != "" {
-		s.setup, s.durability = "as it is set", "as it is set"
+		s.setup, s.durability, s.version = "at "+c.Host, "as it is set", ""
 	}
 	return s
+}
+
+// yes is what durability says when an answer comes after the data is on stable
+// storage.
+const yes = "yes"
+
+// durable says what an answer means of a bus with that --sync.
+func durable(sync string) string {
+	if sync == "always" {
+		return yes
+	}
+	return "no: " + sync
 }
 
 // systems are the ways in which a neighbour is set up: durable, and as it is
@@ -84,13 +96,13 @@ func (n Neighbour) systems(ctx context.Context) ([]system, error) {
 	switch n.Kind {
 	case "nats":
 		return []system{
-			{name: "nats", setup: "sync_interval: always", durability: "always", version: version, slow: true, dialect: natsDialect{program, "always"}},
-			{name: "nats", setup: "sync_interval: 2m, its default", durability: "2 minutes", version: version, dialect: natsDialect{program, "2m"}},
+			{name: "nats", setup: "sync_interval: always", durability: yes, version: version, slow: true, dialect: natsDialect{program, "always"}},
+			{name: "nats", setup: "sync_interval: 2m, its default", durability: "no: 2m", version: version, dialect: natsDialect{program, "2m"}},
 		}, nil
 	case "redis":
 		return []system{
-			{name: "redis", setup: "appendfsync always", durability: "always", version: version, dialect: redisDialect{program, "always"}},
-			{name: "redis", setup: "appendfsync everysec", durability: "1 second", version: version, dialect: redisDialect{program, "everysec"}},
+			{name: "redis", setup: "appendfsync always", durability: yes, version: version, dialect: redisDialect{program, "always"}},
+			{name: "redis", setup: "appendfsync everysec", durability: "no: 1s", version: version, dialect: redisDialect{program, "everysec"}},
 		}, nil
 	}
 	return nil, fmt.Errorf("%q is no neighbour, wanted nats or redis", n.Kind)

@@ -14,9 +14,9 @@ import (
 func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	m := &r.Machine
-	fmt.Fprintf(&b, "%s · %d cores · %s %s · %s · %s\n", orUnknown(m.CPU), m.Cores, m.System, m.Kernel, m.Go, m.Date.Format(time.DateOnly))
+	fmt.Fprintln(&b, m)
 	for _, s := range r.Systems {
-		fmt.Fprintf(&b, "%s %s: %s\n", s.System, s.Version, s.Setup)
+		fmt.Fprintf(&b, "%s %s, %s\n", s.System, s.Version, s.Setup)
 	}
 	fmt.Fprintf(&b, "medians of %d; each event counted, %d bytes of payload, long logs of %s events\n\n",
 		r.Config.Runs, r.Config.Payload, digits(r.Config.Events))
@@ -40,13 +40,6 @@ func (r *Result) row() string {
 	}
 	return strings.Join([]string{title, r.System, r.Durability, rate(r), short(m.P50), short(m.P99), short(m.P999),
 		micros(m.CPU), size(m.Memory)}, "\t")
-}
-
-func orUnknown(s string) string {
-	if s == "" {
-		return "unknown processor"
-	}
-	return s
 }
 
 func rate(r *Result) string {
