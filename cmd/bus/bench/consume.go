@@ -160,7 +160,7 @@ func asking(ctx context.Context, r *run) (Figures, error) {
 	if err != nil {
 		return Figures{}, err
 	}
-	request := post("?reply=true&timeout=10s", envelope(s.subject, payload(1, r.config.Payload)))
+	request := post("?reply=true&timeout="+r.config.patience.String(), envelope(s.subject, payload(1, r.config.Payload)))
 	warm, err := ask(ctx, asker, request, r.warmUp())
 	if err != nil {
 		return Figures{}, errors.Join(err, c.failure())

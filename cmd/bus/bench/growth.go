@@ -103,22 +103,13 @@ func behindBy(behind int) func(context.Context, *run) (Figures, error) {
 		if err != nil {
 			return Figures{}, err
 		}
-		// Once through, so that what reading costs by itself is there before.
-		p, err := s.publisher(r, s, 0, 1)
+		query := fmt.Sprintf("subject=%s.*&start=%%23%d", s.ns, max(n-behind, 0)+1)
+		b, buffer, err := r.opened(ctx, s, query, reading{near: true})
 		if err != nil {
-			return Figures{}, err
-		}
-		if err := r.reread(ctx, s, p, "oldest", nil, n); err != nil {
 			return Figures{}, err
 		}
 		empty, err := r.settled(ctx, s)
-		if err != nil {
-			return Figures{}, err
-		}
-		first := max(n+1-behind, 0) + 1
-		query := fmt.Sprintf("subject=%s.*&start=%%23%d", s.ns, first)
-		b, buffer, err := r.opened(ctx, s, query, reading{near: true})
-		for i := 1; i < stuck && err == nil; i++ {
+		for i := 0; i < stuck && err == nil; i++ {
 			_, _, err = r.opened(ctx, s, query, reading{})
 		}
 		if err != nil {
@@ -128,12 +119,17 @@ func behindBy(behind int) func(context.Context, *run) (Figures, error) {
 		if err != nil {
 			return Figures{}, err
 		}
+		f := Figures{Events: min(n, behind), Memory: max(full.memory-empty.memory, 0) / stuck}
 		begun := time.Now()
 		b.start(r, func() error { return b.read(buffer) })
-		if err := b.reach(ctx, n+2-first); err != nil {
+		if err := b.reach(ctx, f.Events); err != nil {
 			return Figures{}, err
 		}
-		f := Figures{Events: n + 2 - first, Elapsed: time.Since(begun), Memory: max(full.memory-empty.memory, 0) / stuck}
+		f.Elapsed = time.Since(begun)
+		p, err := s.publisher(r, s, 0, 1)
+		if err != nil {
+			return f, err
+		}
 		return f, closing(ctx, p, []*subscriber{b.subscriber}, f.Events)
 	}
 }
