@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -40,7 +41,8 @@ only when asked for with --only grow, --only all or by name:
 
 ` + indent(bench.Describe()) + `
 
---json prints one document: machine, config, systems, and results with every run.
+--json prints one document: machine, config, systems, and results with every
+run. --from shows such a document as a table or plot, and measures nothing.
 
 --compare starts a nats-server (JetStream in files; with sync_interval: always,
 which is durable, and with its default, which is not) and a redis-server
@@ -65,6 +67,7 @@ Exit code 1: a run lost, doubled or reordered an event, or could not be done.`,
 			&cli.StringFlag{Name: "host", Usage: "`URL` of a running server, instead of one of our own"},
 			&cli.StringFlag{Name: "namespace", Value: "bench", Usage: "where to publish to at --host"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
+			&cli.StringFlag{Name: "from", Usage: "`FILE` that --json has written, to be shown"},
 			&cli.StringFlag{Name: "plot", Usage: "write a plot to `FILE`, as SVG"},
 			&cli.StringFlag{Name: "compare", Usage: "neighbours and their programs, as in nats=,redis=/usr/bin/redis-server"},
 		},
@@ -79,6 +82,13 @@ func runBench(c *cli.Context) error {
 	config, err := benchConfig(c)
 	if err != nil {
 		return err
+	}
+	if name := c.String("from"); name != "" {
+		report, err := readReport(name)
+		if err != nil {
+			return err
+		}
+		return printReport(c, report)
 	}
 	show := newBar(c.App.ErrWriter)
 	config.Progress = show.show
@@ -98,12 +108,9 @@ func runBench(c *cli.Context) error {
 	return stopped(c.Context, err)
 }
 
+// printReport prints first: what took minutes must not be lost to a file that
+// cannot be written.
 func printReport(c *cli.Context, report *bench.Report) error {
-	if name := c.String("plot"); name != "" {
-		if err := writePlot(name, report); err != nil {
-			return hint(err, "give --plot a file that can be written")
-		}
-	}
 	write := report.WriteTable
 	if c.Bool("json") {
 		write = report.WriteJSON
@@ -112,7 +119,39 @@ func printReport(c *cli.Context, report *bench.Report) error {
 	if err := write(&text); err != nil {
 		return err
 	}
-	return writeOut(c.App.Writer, []byte(text.String()))
+	if err := writeOut(c.App.Writer, []byte(harmless(text.String()))); err != nil {
+		return err
+	}
+	if name := c.String("plot"); name != "" {
+		if err := writePlot(name, report); err != nil {
+			return hint(err, "give --plot a file that can be written")
+		}
+	}
+	return nil
+}
+
+// harmless is text whose lines a terminal only shows: versions are told by other
+// programs, and documents may be anybody's.
+func harmless(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = oneLine(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+// readReport reads what --json has written.
+func readReport(name string) (*bench.Report, error) {
+	f, err := os.Open(filepath.Clean(name))
+	if err != nil {
+		return nil, usageError("--from: %w", err)
+	}
+	defer f.Close() // it was only read
+	report := new(bench.Report)
+	if err := json.NewDecoder(io.LimitReader(f, 64<<20)).Decode(report); err != nil || len(report.Results) == 0 {
+		return nil, usageError("--from: %s has no results, wanted a file that bus bench --json has written", name)
+	}
+	return report, nil
 }
 
 func writePlot(name string, report *bench.Report) error {
@@ -145,6 +184,9 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 	if b.Time < time.Millisecond || b.Time > time.Hour {
 		return b, usageError("--time is %s, wanted 1ms to 1h", b.Time)
 	}
+	if dir := filepath.Dir(c.String("plot")); !isDirectory(dir) {
+		return b, usageError("--plot: %s is no directory; make it first", dir)
+	}
 	if _, err := disk.ParseDurability(b.Sync); err != nil {
 		return b, usageError("--sync: %w", err)
 	}
@@ -162,6 +204,11 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 		return b, hint(err, "measure a running server with --host")
 	}
 	return b, nil
+}
+
+func isDirectory(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
 }
 
 // plainAddress takes a URL, or host:port. What is measured over TLS is mostly TLS.

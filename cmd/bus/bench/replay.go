@@ -191,6 +191,9 @@ func idOf(c *conn, ns string, index int) (string, error) {
 	return id, nil
 }
 
+// restarts is how often one is measured in a run.
+const restarts = 5
+
 // starting kills a server with a long log, and measures the time from its start
 // until it says that it is ready. In the end it has to have all events.
 func starting(events int) func(context.Context, *run) (Figures, error) {
@@ -200,7 +203,7 @@ func starting(events int) func(context.Context, *run) (Figures, error) {
 			return Figures{}, err
 		}
 		var took []time.Duration
-		for range 10 {
+		for range restarts {
 			s.kill()
 			at := time.Now()
 			if err := s.launch(r, s); err != nil {
