@@ -24,6 +24,8 @@ func benchCommand() *cli.Command {
 		Description: `Starts servers of its own, each a process with an empty directory that is
 removed afterwards, and measures them over raw connections. Every event is
 counted: a run that lost, doubled or reordered one is an error, and no figure.
+Durable means that an answer comes after the data is on stable storage; "no: 1s"
+that it may come so much before.
 The default takes some four minutes; --compare two to four times that.
 
    bus bench
@@ -42,13 +44,15 @@ only when asked for with --only grow, --only all or by name:
 ` + indent(bench.Describe()) + `
 
 --json prints one document: machine, config, systems, and results with every
-run. --from shows such a document as a table or plot, and measures nothing.
+run; durations (_ns) are in nanoseconds, memory in bytes. --from shows such a
+document as a table or plot, and measures nothing.
 
 --compare starts a nats-server (JetStream in files; with sync_interval: always,
 which is durable, and with its default, which is not) and a redis-server
 (streams; appendfsync always and everysec), in turn with the bus, on the same
 work where it exists there. Batches are pipelined there: they have none that
-are stored whole or not at all.
+are stored whole or not at all. A stream of NATS that syncs always is not
+replayed: to fill it takes minutes.
 
 With --host a running server is measured, by the workloads that only publish
 and read: they publish to a subject of their own in --namespace, and those

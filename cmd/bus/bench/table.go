@@ -86,5 +86,8 @@ func size(n int64) string {
 	case n < 1<<20:
 		return strings.TrimSuffix(strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64), ".0") + " KiB"
 	}
+	if n < 10<<20 {
+		return strings.TrimSuffix(strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64), ".0") + " MiB"
+	}
 	return strconv.FormatInt(n>>20, 10) + " MiB"
 }
