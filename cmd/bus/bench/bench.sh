@@ -19,7 +19,8 @@ dir=${BENCH_DIR:-$out}
 
 sh cmd/bus/bench/neighbours.sh
 PATH=$PATH:/usr/sbin
-CGO_ENABLED=0 go build -trimpath -o "$out/bus" ./cmd/bus
+version=$(git describe --tags --always --dirty 2>/dev/null || echo unknown)
+CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$version" -o "$out/bus" ./cmd/bus
 
 show() {
 	"$out/bus" bench --from "$out/$1.json" --plot "$out/$2.svg" >"$out/$3.txt"

@@ -36,6 +36,9 @@ func (c *conn) do(request []byte) ([]byte, error) {
 	return c.answer()
 }
 
+// mostBody bounds an answer: a server that is not ours may say anything.
+const mostBody = 64 << 20
+
 var (
 	headLength  = []byte("Content-Length: ")
 	headChunked = []byte("Transfer-Encoding: chunked")
@@ -46,9 +49,12 @@ func (c *conn) answer() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.body = c.body[:0]; chunked {
+	switch c.body = c.body[:0]; {
+	case chunked:
 		err = c.chunks()
-	} else {
+	case length < 0 || length > mostBody:
+		return nil, fmt.Errorf("got a body of %d bytes, wanted at most %d", length, mostBody)
+	default:
 		c.body = grow(c.body, length)
 		_, err = io.ReadFull(c.in, c.body)
 	}
@@ -96,6 +102,9 @@ func (c *conn) chunks() error {
 			return err
 		}
 		have := len(c.body)
+		if have+int(size) > mostBody {
+			return fmt.Errorf("got a body of over %d bytes", mostBody)
+		}
 		c.body = grow(c.body, have+int(size)+2)
 		if _, err := io.ReadFull(c.in, c.body[have:]); err != nil {
 			return err

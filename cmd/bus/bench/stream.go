@@ -28,6 +28,9 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
+// mostFrame bounds what is kept of a server that may say anything.
+const mostFrame = 16 << 20
+
 // stream opens one, waits for its hello, and reads on until it or the run ends.
 func (r *run) stream(ctx context.Context, s *server, query string, want reading) (*stream, error) {
 	b, buffer, err := r.opened(ctx, s, query, want)
@@ -72,6 +75,9 @@ func (b *stream) hello(buffer []byte) error {
 				return b.take(got[at+end+len(frameEnd):])
 			}
 		}
+		if len(got) > mostFrame {
+			return fmt.Errorf("subscribe: got no hello in %d bytes", len(got))
+		}
 		n, err := b.conn.Read(buffer)
 		if err != nil {
 			return fmt.Errorf("subscribe: %w after %.300q", err, got)
@@ -90,6 +96,9 @@ func (b *stream) head(buffer []byte) ([]byte, error) {
 		}
 		got = append(got, buffer[:n]...)
 		head := bytes.Index(got, []byte("\r\n\r\n"))
+		if head < 0 && len(got) > mostFrame {
+			return nil, fmt.Errorf("subscribe: got %d bytes of headers", len(got))
+		}
 		if head < 0 {
 			continue
 		}
@@ -132,6 +141,9 @@ func (b *stream) take(data []byte) error {
 		end := bytes.Index(left, frameEnd)
 		if end < 0 {
 			b.rest = append(b.rest[:0], left...)
+			if len(b.rest) > mostFrame {
+				return fmt.Errorf("got a frame of over %d bytes", mostFrame)
+			}
 			return nil
 		}
 		if err := b.frame(left[:end]); err != nil {

@@ -34,6 +34,8 @@ func (b *subscriber) start(r *run, read func() error) {
 // event checks that an event is the one that is due, and counts it.
 func (b *subscriber) event(index uint64, frame []byte) error {
 	switch {
+	case index == 0:
+		return fmt.Errorf("got event 0 after %d, wanted 1 or more", b.last)
 	case b.last == 0:
 		b.first = index
 	case b.dense && index != b.last+1:
