@@ -15,7 +15,7 @@ const freeBytes = 64 << 10
 // slow ones together would still be too much.
 type budget struct {
 	most    int64
-	refused func() // counts a refusal
+	refused func(error) error // counts and tells of a refusal, and returns it
 	held    atomic.Int64
 }
 
@@ -36,8 +36,7 @@ func (l *lease) cover(size int) error {
 	}
 	if l.budget.held.Add(more) > l.budget.most {
 		l.budget.held.Add(-more)
-		l.budget.refused()
-		return bus.ErrUnavailable.With("large requests hold %d MiB already, which is all they may; send it again in a moment", l.budget.most>>20)
+		return l.budget.refused(bus.ErrUnavailable.With("large requests hold %d MiB already, which is all they may; send it again in a moment", l.budget.most>>20))
 	}
 	l.held += more
 	return nil

@@ -143,7 +143,7 @@ func (s *Server) sayGap(gap delivery.Gap) gapFrame {
 
 // damageGap is the frame for events that cannot be read.
 func damageGap(gap delivery.Gap) gapFrame {
-	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason, RepairedAt: gap.Repaired}
+	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason, AtMost: gap.AtMost, RepairedAt: gap.Repaired}
 	if gap.Next > 0 {
 		lost := gap.Next - gap.From
 		frame.Lost = &lost

@@ -100,7 +100,7 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		name       string
 		most, used int64
 	}{
-		{limitConnections, int64(s.gate.most), s.gate.open.Load()},
+		{limitConnections, int64(s.gate.normal), s.gate.open.Load()}, // those above it are held back for probes
 		{limitStreams, int64(s.streams.most), int64(streams)},
 		{limitStreamsPerAddress, int64(s.streams.mostByAddr), int64(byAddress)},
 		{limitSubjects, int64(s.config.MaxSubjects), s.asked.subjects.Load()},
@@ -109,6 +109,9 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		{limitDedupKeys, int64(max(s.config.DedupKeys, 0)), int64(keys)},
 		{limitBuffered, s.budget.most, s.budget.held.Load()},
 	} {
+		if l.name == limitDedupKeys && l.most == 0 {
+			continue // none are kept, which is another thing than no limit
+		}
 		ch <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, float64(l.most), l.name)
 		ch <- prometheus.MustNewConstMetric(c.used, prometheus.GaugeValue, float64(l.used), l.name)
 	}

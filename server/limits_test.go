@@ -181,7 +181,7 @@ func TestSubjectsPatternsAndWindowsAreHeldToTheirLimits(t *testing.T) {
 	b.checkLimit("pattern_length", 10, 8, 1)
 }
 
-func TestBodiesOverTheCommonBoundAreCountedAsSuch(t *testing.T) {
+func TestTheCommonBoundOfBodiesLeavesRoomForTheLargestArray(t *testing.T) {
 	b := openBus(t, func(c *server.Config) { c.MaxEvent, c.MaxBatch, c.MaxBuffered = 1<<10, 1<<10, 1 })
 	if got, want := b.metric(limited("bus_limit", "buffered_bytes")), 8*4<<20; got != want {
 		t.Errorf("got %d, want %d: less would refuse the largest array", got, want)

@@ -125,7 +125,7 @@ func New(c Config) (*Server, error) {
 	})
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
 	s.metrics.registry.MustRegister(newLimitCollector(s))
-	s.budget.refused = func() { s.metrics.overLimit(limitBuffered) }
+	s.budget.refused = func(err error) error { return s.overLimit(limitBuffered, err) }
 	s.gate = newGate(c.MaxConnections, c.HeadTimeout, 2*c.WriteTimeout, c.Logger, s.metrics.acceptErrors.Inc)
 	s.sse, s.ndjson = sseFormat{plain: sseFormats(c.Engine)}, newNDJSONFormat()
 	s.http = &http.Server{

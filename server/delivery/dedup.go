@@ -17,8 +17,8 @@ const (
 
 // Dedup remembers the idempotency keys of events that have been appended, so
 // that a repeated publish gets the first one's receipt. A key counts only once
-// its event is stored. Keys are kept as hashes: about 130 bytes a key, and what
-// an id takes that its publisher chose. A full memory forgets its oldest keys. All
+// its event is stored. Keys are kept as hashes; HTTP_API.md says what they cost, more when
+// the publisher chose the id. A full memory forgets its oldest keys. All
 // methods may be called from many goroutines.
 type Dedup struct {
 	window time.Duration

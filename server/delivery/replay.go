@@ -107,7 +107,7 @@ func (c *cursor) damaged(d *DamageError) {
 		_, next = c.feed.hub.src.Bounds(c.feed.namespace)
 	}
 	next = max(next, c.pos+1) // or a source that says nothing new would be asked for ever
-	c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: next, Reason: ReasonDamage, Repaired: d.Repaired, Err: d}
+	c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: next, Reason: ReasonDamage, AtMost: d.AtMost, Repaired: d.Repaired, Err: d}
 	c.readerAt = 0
 }
 

@@ -134,6 +134,7 @@ type Gap struct {
 	Namespace  string
 	From, Next uint64
 	Reason     string
+	AtMost     bool      // for repaired damage: not all of them need have been there
 	Repaired   time.Time // for damage: when the log was repaired, so that the gap is for good; zero: it was not
 	Err        error     // for damage: what was found
 }

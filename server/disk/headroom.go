@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"example.com/bus"
 	"example.com/bus/immuta"
 )
 
@@ -51,10 +50,11 @@ func newHeadroom(dir string, o Options) *headroom {
 	return h
 }
 
-// take books the bytes of an append, or refuses it before anything is written.
-func (h *headroom) take(size int) error {
+// take books the bytes of an append, or says why it must not be written; "" when
+// it may.
+func (h *headroom) take(size int) (problem string) {
 	if h.least == 0 {
-		return nil
+		return ""
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -62,10 +62,10 @@ func (h *headroom) take(size int) error {
 		h.look()
 	}
 	if h.low {
-		return bus.ErrInsufficientSpace.With("%s; nothing of it was stored, make room and send it again", h.problem())
+		return h.problem()
 	}
 	h.known -= int64(size)
-	return nil
+	return ""
 }
 
 // look asks the disk; the caller holds mu. One that cannot be asked is not taken
@@ -100,22 +100,22 @@ func (h *headroom) told(full bool) {
 	}
 }
 
-// inspect returns the bytes that are free, 0 when that is not known, and why
+// inspect returns the bytes that are free, nil when that is not known, and why
 // events are refused for want of them, if they are.
-func (h *headroom) inspect() (free int64, problem string) {
+func (h *headroom) inspect() (known *int64, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.least > 0 {
-		if h.look(); h.low {
-			return h.known, h.problem()
-		}
+		h.look()
 	}
-	free, err := h.free()
-	if err != nil {
-		free = 0
+	if free, err := h.free(); err == nil {
+		known = &free
+	}
+	if h.low {
+		return known, h.problem()
 	}
 	if since := h.now().Sub(h.refused); !h.refused.IsZero() && since >= 0 && since < refusedFor {
 		problem = "the disk is full: it has refused the last event that came"
 	}
-	return free, problem
+	return known, problem
 }
