@@ -39,7 +39,9 @@ absent where there is none. Latencies are of a request, or from when an event
 was due to be published to when it was read.
 
 Workloads; those of grow show how cost grows, a row a size, and are measured
-only when asked for with --only grow, --only all or by name:
+only when asked for with --only grow, --only all or by name. Long logs have
+--events events, and growing ones a hundredth of it and all of it; there are
+twice --idle subscribers that do not match:
 
 ` + indent(bench.Describe()) + `
 

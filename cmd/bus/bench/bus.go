@@ -64,6 +64,18 @@ func (busDialect) prepare(r *run, s *server) error {
 	}
 }
 
+// rest publishes an event with a key: that waits until the keys of before the start
+// have been read, which would otherwise be measured along with what comes next.
+func (busDialect) rest(r *run, s *server) (int, error) {
+	c, err := r.open(r.ctx, s)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	_, err = c.do(post("", `{"subject":"`+s.subject+`","key":"bench-`+token()+`","payload":"at rest"}`))
+	return 1, err
+}
+
 // publisher sends one body again and again.
 func (busDialect) publisher(r *run, s *server, number, batch int) (*publisher, error) {
 	return r.posting(s, batch, []string{bodyOf(s.subject, number, batch, r.config.Payload)})

@@ -119,7 +119,7 @@ func behindBy(behind int) func(context.Context, *run) (Figures, error) {
 		if err != nil {
 			return Figures{}, err
 		}
-		f := Figures{Events: min(n, behind), Memory: max(full.memory-empty.memory, 0) / stuck}
+		f := Figures{Events: min(n, behind), Memory: each(empty, full, stuck)}
 		begun := time.Now()
 		b.start(r, func() error { return b.read(buffer) })
 		if err := b.reach(ctx, f.Events); err != nil {

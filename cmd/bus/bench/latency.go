@@ -104,7 +104,7 @@ func idle(ctx context.Context, r *run) (Figures, error) {
 	if err != nil {
 		return Figures{}, err
 	}
-	n, empty := r.config.Idle, s.usage().memory
+	n, empty := r.config.Idle, s.usage()
 	l := newLag(n, 1, 0)
 	all := make([]*subscriber, n)
 	for i := range all {
@@ -128,8 +128,16 @@ func idle(ctx context.Context, r *run) (Figures, error) {
 	f := Figures{}
 	f.spread(slices.Concat(l.samples...))
 	f.cost(n, elapsed, before, after)
-	f.Memory = max(before.memory-empty, 0) / int64(n)
+	f.Memory = each(empty, before, n)
 	return f, complete(ctx, p, all)
+}
+
+// each is what one of n costs in memory, 0 only where the system does not tell.
+func each(without, with usage, n int) int64 {
+	if with.memory == 0 {
+		return 0
+	}
+	return max((with.memory-without.memory)/int64(n), 1)
 }
 
 // settled waits until whatever accepting streams has left behind is gone.

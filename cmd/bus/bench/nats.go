@@ -56,6 +56,8 @@ func (natsDialect) prepare(r *run, s *server) error {
 	})
 }
 
+func (natsDialect) rest(*run, *server) (int, error) { return 0, nil }
+
 // nats is one connection.
 type nats struct {
 	net.Conn

@@ -41,6 +41,8 @@ func (d redisDialect) launch(r *run, s *server, _ ...string) error {
 
 func (redisDialect) prepare(*run, *server) error { return nil }
 
+func (redisDialect) rest(*run, *server) (int, error) { return 0, nil }
+
 // publisher sends a batch as so many commands in one write. There is no batch
 // that is stored whole or not at all.
 func (redisDialect) publisher(r *run, s *server, number, batch int) (*publisher, error) {

@@ -44,7 +44,11 @@ func (r *run) preload(ctx context.Context, s *server, n int, flags ...string) (i
 	if err := s.launch(r, s, flags...); err != nil {
 		return 0, err
 	}
-	return len(t.indexes), s.prepare(r, s)
+	if err := s.prepare(r, s); err != nil {
+		return 0, err
+	}
+	more, err := s.rest(r, s)
+	return len(t.indexes) + more, err
 }
 
 // store sends until there are at least n events.

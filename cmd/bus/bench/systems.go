@@ -23,6 +23,9 @@ type dialect interface {
 	launch(r *run, s *server, flags ...string) error
 	// prepare makes what has to be there before an event is published.
 	prepare(r *run, s *server) error
+	// rest waits until the work that a start leaves for later is done, and returns
+	// how many events it had to store for that.
+	rest(r *run, s *server) (int, error)
 	// publisher opens a connection that sends so many events at a time.
 	publisher(r *run, s *server, number, batch int) (*publisher, error)
 	// subscriber opens a connection that events come on from now on.
