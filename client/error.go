@@ -41,6 +41,9 @@ func (e *GapError) Error() string {
 	case e.Lost > 0:
 		lost = strconv.FormatUint(e.Lost, 10) + " events are"
 	}
+	if e.Reason == "ahead" {
+		return fmt.Sprintf("gap in namespace %s: asked for %s, which is beyond the end; going on at index %d", e.Namespace, e.Requested, e.ResumedIndex)
+	}
 	reason := e.Reason
 	if !e.RepairedAt.IsZero() {
 		reason += ", repaired " + e.RepairedAt.UTC().Format(time.RFC3339)

@@ -58,6 +58,12 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 	}, func() float64 { return 1 })
 	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, gapAhead, gapOtherLog} {
+		m.gaps.WithLabelValues(reason) // there from the start: an alarm must not miss the first
+	}
+	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitBuffered} {
+		m.limited.WithLabelValues(limit)
+	}
 	return m
 }
 

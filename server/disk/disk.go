@@ -87,6 +87,9 @@ func Open(dir string, o Options) (*Engine, error) {
 		}
 		n.room = e.room
 		e.logs[name] = n
+		if !o.ReadOnly && !slices.Contains(found, name) {
+			o.Logger.Info("a new log was made", "namespace", name, "path", filepath.Join(dir, name+logExt))
+		}
 	}
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
 		return nil, errors.Join(err, e.Close())
@@ -154,6 +157,11 @@ func prepare(dir string, o Options) (names, found []string, err error) {
 	for _, name := range names {
 		if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
 			return nil, nil, err
+		}
+		if !o.ReadOnly && !slices.Contains(found, name) {
+			if err := checkNotLost(dir, name); err != nil {
+				return nil, nil, err
+			}
 		}
 		if o.ReadOnly && !slices.Contains(found, name) {
 			return nil, nil, fmt.Errorf("%s holds no log of namespace %q, only of %s: %w", dir, name, strings.Join(found, ", "), fs.ErrNotExist)
