@@ -59,7 +59,7 @@ func (c *conn) answer() ([]byte, error) {
 		_, err = io.ReadFull(c.in, c.body)
 	}
 	if err == nil && status/100 != 2 {
-		err = fmt.Errorf("got %d %.300s", status, c.body)
+		err = fmt.Errorf("got %d %.300s", status, bytes.TrimSpace(c.body))
 	}
 	return c.body, err
 }

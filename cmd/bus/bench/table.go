@@ -16,7 +16,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	m := &r.Machine
 	fmt.Fprintln(&b, m)
 	for _, s := range r.Systems {
-		fmt.Fprintf(&b, "%s %s, %s\n", s.System, s.Version, s.Setup)
+		fmt.Fprintf(&b, "%s, %s\n", strings.TrimSpace(s.System+" "+s.Version), s.Setup)
 	}
 	fmt.Fprintf(&b, "medians of %d; each event counted, %d bytes of payload, long logs of %s events\n\n",
 		r.Config.Runs, r.Config.Payload, digits(r.Config.Events))
