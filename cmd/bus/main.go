@@ -116,6 +116,7 @@ func commands() []*cli.Command {
 		debugCommand(),
 		verifyCommand(),
 		repairCommand(),
+		benchCommand(),
 		keygenCommand(),
 		healthCommand(),
 		versionCommand(),
