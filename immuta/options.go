@@ -45,6 +45,7 @@ type Options struct {
 	SyncEvery time.Duration // of SyncInterval; 100 ms when 0
 	BlockSize int           // plain bytes of a block, 1 to 16 MiB; 4096 when 0; a bigger record has a block of its own
 	MaxRecord int           // bytes of a record, 1 to 31 MiB; 15 MiB when 0
+	LastIndex uint64        // highest index that is given, after which Append is ErrFull; 2^62 when 0
 	Sealing   Sealing       // nil: a plain log
 	// ReadOnly writes nothing, takes no lock, and shows the log as it is at
 	// Open: an unfinished last commit is simply not there yet, what another
@@ -83,6 +84,7 @@ func (o Options) complete() (Options, error) {
 	o.SyncEvery = orDefault(o.SyncEvery, 100*time.Millisecond)
 	o.BlockSize = orDefault(o.BlockSize, 4096)
 	o.MaxRecord = orDefault(o.MaxRecord, 15<<20)
+	o.LastIndex = orDefault(o.LastIndex, maxIndex)
 	switch {
 	case o.Sync < SyncAlways || o.Sync > SyncOS:
 		return o, fmt.Errorf("sync mode %d: want always, interval or os", int(o.Sync))
@@ -90,6 +92,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("sync interval %s: want more than 0", o.SyncEvery)
 	case o.BlockSize < 1 || o.BlockSize > maxBlockSize:
 		return o, fmt.Errorf("block size %d: want 1 to %d", o.BlockSize, maxBlockSize)
+	case o.LastIndex > maxIndex:
+		return o, fmt.Errorf("last index %d: want at most %d", o.LastIndex, uint64(maxIndex))
 	case o.MaxRecord < 1 || o.MaxRecord > maxRecord:
 		return o, fmt.Errorf("record limit %d: want 1 to %d", o.MaxRecord, maxRecord)
 	}

@@ -147,7 +147,7 @@ func printMended(w io.Writer, m mended, asJSON bool) error {
 		fmt.Fprintf(&b, "  %s\n", m.Problem)
 	}
 	if m.Torn != "" {
-		fmt.Fprintf(&b, "  an unfinished end, which no sync is known of, is no damage and will be cut at the next start: %s\n", oneLine(m.Torn))
+		fmt.Fprintf(&b, "  an unfinished end, not known to have been synced, is no damage and will be cut at the next start: %s\n", oneLine(m.Torn))
 	}
 	return writeOut(w, []byte(b.String()))
 }

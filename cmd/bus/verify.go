@@ -188,7 +188,7 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 		fmt.Fprintf(&b, "  a gap, repaired %s: %s lost; %s\n", stamp(g.RepairedAt), lost(wound{From: g.From, Next: g.Next, AtMost: g.AtMost}), g.where())
 	}
 	if v.Torn != "" {
-		fmt.Fprintf(&b, "  an unfinished end, which no sync is known of, will be cut at the next start: %s\n", oneLine(v.Torn))
+		fmt.Fprintf(&b, "  an unfinished end, not known to have been synced, will be cut at the next start: %s\n", oneLine(v.Torn))
 	}
 	return writeOut(w, []byte(b.String()))
 }

@@ -193,6 +193,9 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if err != nil {
 		return nil, withUID(fmt.Errorf("open namespace %s: %w", name, err))
 	}
+	if first, next := l.Bounds(); first > bus.MaxIndex || next > bus.MaxIndex+1 {
+		return nil, errors.Join(fmt.Errorf("open namespace %s: its log goes from index %d to %d, ids reach up to %d: it is not one of this program, move it away", name, first, next-1, uint64(bus.MaxIndex)), l.Close())
+	}
 	var key idKey
 	if _, err := io.ReadFull(cmp.Or[io.Reader](o.Rand, rand.Reader), key[:]); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -213,7 +216,7 @@ func (o *Options) maxEvent() int { return cmp.Or(o.MaxEvent, bus.DefaultMaxEvent
 func (o *Options) log() immuta.Options {
 	return immuta.Options{
 		FS: o.FS, Now: o.Now, Rand: o.Rand, Sync: o.Durability.mode, SyncEvery: o.Durability.every,
-		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
+		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, LastIndex: bus.MaxIndex, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
 	}
 }
 

@@ -32,6 +32,8 @@ func (n *namespace) appendError(err error) error {
 		return bus.ErrUnavailable.With("namespace %s is closed: the server is stopping", n.name)
 	case errors.Is(err, immuta.ErrReadOnly):
 		return bus.ErrStorage.With("namespace %s is open for reading only", n.name)
+	case errors.Is(err, immuta.ErrFull):
+		return bus.ErrStorage.With("namespace %s is full and can still be read: %v", n.name, err)
 	case outOfSpace(err) && n.log.Err() == nil:
 		return n.noSpace(err.Error())
 	}
