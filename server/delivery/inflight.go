@@ -30,6 +30,7 @@ type flights struct {
 	bytes  int       // what their events weigh
 	over   bool      // the stream is closed: nothing counts any more
 	dead   recentIDs
+	termed recentIDs // said never to be taken: an Ack behind it confirms nothing
 }
 
 // flightBytes bounds what one consumer has in flight beside the window's count;
