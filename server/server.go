@@ -130,7 +130,7 @@ func New(c Config) (*Server, error) {
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
 	s.metrics.registry.MustRegister(newLimitCollector(s))
 	s.budget.refused = func(err error) error { return s.overLimit(limitBuffered, err) }
-	s.gate = newGate(c.MaxConnections, c.HeadTimeout, 2*c.WriteTimeout, c.Logger, s.metrics.acceptErrors.Inc)
+	s.gate = newGate(c.MaxConnections, c.HeadTimeout, c.WriteTimeout+unheardFor, c.Logger, s.metrics.acceptErrors.Inc)
 	s.sse, s.ndjson = sseFormat{plain: sseFormats(c.Engine)}, newNDJSONFormat()
 	s.http = &http.Server{
 		Handler:           origins.protect(s, s.routes()),
