@@ -83,7 +83,7 @@ func (l *Log) recover() (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
-	if l.o.ReadOnly {
+	if l.o.ReadOnly && l.o.Sync != SyncOS {
 		if err := l.seg.settle(); err != nil {
 			return tail{}, err
 		}
