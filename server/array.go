@@ -22,13 +22,13 @@ const (
 
 // array answers a bounded read with one JSON array. It is held in memory, so
 // it ends early at a size; the resume header says where to go on.
-func (st *stream) array(w http.ResponseWriter, r *http.Request, gaps []gapFrame) {
+func (st *stream) array(w http.ResponseWriter, r *http.Request, sub *subscription, gaps []gapFrame) {
 	st.peer = st.server.newAnswerPeer(w)
 	defer func() { st.source.Close(); st.peer.end(!st.broken) }()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(st.server.drained, cancel)()
-	patience := newPatience(ctx, st.sub.wait)
+	patience := newPatience(ctx, sub.wait)
 	defer func() { patience.cancel() }()
 	held := st.server.budget.lease()
 	defer held.end()
@@ -44,7 +44,7 @@ func (st *stream) array(w http.ResponseWriter, r *http.Request, gaps []gapFrame)
 		out = st.items(out, chunk.Deliveries)
 		if len(chunk.Deliveries) > 0 {
 			patience.cancel()
-			patience = newPatience(ctx, st.sub.wait)
+			patience = newPatience(ctx, sub.wait)
 		}
 		if err := held.cover(2 * cap(out)); err != nil {
 			st.server.fail(w, r, err)

@@ -18,7 +18,8 @@ type stream struct {
 	server   *Server
 	peer     peer
 	remote   string
-	sub      *subscription
+	manual   bool // acknowledgement
+	limit    int  // 0: none
 	format   format
 	source   *delivery.Stream
 	id       string         // consumer id
@@ -33,14 +34,14 @@ type stream struct {
 // begin writes the head and the first frames. A stream without an end then gets
 // the connection to itself where there is one to get: it goes on after begin has
 // returned, and calls leave at its end. begin reports false when it is over.
-func (st *stream) begin(w http.ResponseWriter, r *http.Request, gaps []gapFrame, leave func()) (goesOn bool) {
+func (st *stream) begin(w http.ResponseWriter, r *http.Request, sub *subscription, gaps []gapFrame, leave func()) (goesOn bool) {
 	s := st.server
 	defer func() {
 		if !goesOn {
 			st.source.Close()
 		}
 	}()
-	alone := r.ProtoMajor == 1 && !st.sub.bounded() && r.ContentLength == 0
+	alone := r.ProtoMajor == 1 && !sub.bounded() && r.ContentLength == 0
 	h := w.Header()
 	s.streamHeaders(h, st.format.mediaType())
 	h.Set(headerConsumerID, st.id)
@@ -48,7 +49,7 @@ func (st *stream) begin(w http.ResponseWriter, r *http.Request, gaps []gapFrame,
 		h.Set("Connection", "close")
 	}
 	w.WriteHeader(http.StatusOK)
-	st.clock = newStreamClock(s.config, st.sub.wait)
+	st.clock = newStreamClock(s.config, sub.wait)
 	st.peer = s.newAnswerPeer(w)
 	if st.write(st.opening(gaps)) != nil {
 		return false

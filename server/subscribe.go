@@ -67,10 +67,10 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request, full bool) {
 		return
 	}
 	if sub.format == typeJSON {
-		st.array(w, r, start.gaps)
+		st.array(w, r, sub, start.gaps)
 		return
 	}
-	goesOn = st.begin(w, r, start.gaps, leave)
+	goesOn = st.begin(w, r, sub, start.gaps, leave)
 }
 
 func (s *Server) format(mediaType string) format {
@@ -138,7 +138,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscript
 }
 
 func (s *Server) openStream(r *http.Request, sub *subscription, places []delivery.Place) (*stream, error) {
-	st := &stream{server: s, remote: r.RemoteAddr, sub: sub, format: s.format(sub.format), id: bus.NewConsumerID()}
+	st := &stream{server: s, remote: r.RemoteAddr, manual: sub.ack != nil, limit: sub.limit, format: s.format(sub.format), id: bus.NewConsumerID()}
 	for i := range places {
 		p := &places[i]
 		if sub.until {
