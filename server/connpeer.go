@@ -20,30 +20,58 @@ const maxUnasked = 4 << 10
 const lingers = 500 * time.Millisecond
 
 // connPeer is a peer on a connection that the stream has to itself: the head and
-// the first frames were written by net/http, which has forgotten it since. An
-// idle one costs its connection and a small goroutine that sees the peer leave.
+// the first frames were written by net/http, which has forgotten it since.
 type connPeer struct {
-	owner   *connPeers
-	conn    net.Conn
-	chunked bool // HTTP/1.1
-	timeout time.Duration
-	stream  *stream
-	users   atomic.Int32 // the stream, and watch
-	unasked atomic.Int64 // bytes
-	some    [64]byte     // what is read into, and never looked at
+	owner     *connPeers
+	key       uint64 // in owner.open
+	conn      net.Conn
+	chunked   bool // HTTP/1.1
+	timeout   time.Duration
+	stream    *stream
+	unasked   atomic.Int64 // bytes
+	lingering atomic.Bool  // the stream is over
+	shut      atomic.Bool
 }
 
-// watch sees the peer leave. What comes unasked is thrown away and never
-// executed; a peer that goes on talking is let go.
+// watch sees the peer leave, in a goroutine of its own: where there is no
+// lookout.
 func (p *connPeer) watch() {
-	defer p.release()
-	defer p.stream.lose()
-	for p.unasked.Load() <= maxUnasked {
-		n, err := p.conn.Read(p.some[:])
-		p.unasked.Add(int64(n))
-		if err != nil {
+	defer p.lost()
+	var some [64]byte
+	for {
+		n, err := p.conn.Read(some[:])
+		if err != nil || !p.heard(n) {
 			return
 		}
+	}
+}
+
+// look does what watch does, once the lookout has told, and does not wait.
+func (p *connPeer) look(l *lookout, buf []byte) {
+	c := wire(p.conn)
+	for {
+		n, err := readNow(c, buf)
+		switch {
+		case err != nil || !p.heard(n):
+			p.lost()
+			return
+		case n == 0:
+			if l.watchAgain(c, p.key) != nil {
+				p.lost() // or nobody would see it leave
+			}
+			return
+		}
+	}
+}
+
+// heard throws away what came unasked, so that it is never carried out, and
+// reports whether the peer is still borne with.
+func (p *connPeer) heard(n int) bool { return p.unasked.Add(int64(n)) <= maxUnasked }
+
+func (p *connPeer) lost() {
+	p.stream.lose()
+	if p.lingering.Load() {
+		p.close()
 	}
 }
 
@@ -66,26 +94,31 @@ func (p *connPeer) send(out []byte) error {
 
 // end closes the connection. Over HTTP/1.0 a clean end looks like any other.
 func (p *connPeer) end(clean bool) {
-	defer p.release()
 	if clean && p.chunked {
 		p.conn.SetWriteDeadline(time.Now().Add(p.timeout))
 		_, err := p.conn.Write(lastChunk)
 		clean = err == nil
 	}
-	if !clean || p.unasked.Load() == 0 || !p.linger() {
-		p.conn.Close()
+	if clean && p.unasked.Load() > 0 && !p.stream.gone.Load() {
+		p.linger()
+		return
 	}
+	p.close()
 }
 
-// linger ends what is sent, and leaves it to watch to close the connection.
-func (p *connPeer) linger() bool {
-	c, ok := wire(p.conn).(interface{ CloseWrite() error })
-	return ok && c.CloseWrite() == nil && p.conn.SetReadDeadline(time.Now().Add(lingers)) == nil
+// linger ends what is sent, and closes the connection when the peer has, or soon.
+func (p *connPeer) linger() {
+	p.lingering.Store(true)
+	if c, ok := wire(p.conn).(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil || p.stream.gone.Load() {
+		p.close()
+		return
+	}
+	time.AfterFunc(lingers, p.close)
 }
 
-// release is called by both who use the connection.
-func (p *connPeer) release() {
-	if p.users.Add(-1) == 0 {
+// close may be called more than once.
+func (p *connPeer) close() {
+	if p.shut.CompareAndSwap(false, true) {
 		p.conn.Close()
 		p.owner.remove(p)
 	}

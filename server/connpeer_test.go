@@ -162,15 +162,19 @@ func TestAPeerThatTalksOnAnEndlessStreamIsLetGo(t *testing.T) {
 	})
 }
 
-func TestAnEndlessStreamCostsOneGoroutineAndGivesAllBack(t *testing.T) {
+func TestAnEndlessStreamThatRestsHoldsNoGoroutineAndGivesAllBack(t *testing.T) {
 	b := openBus(t)
 	const streams, spare = 200, 20
+	resting := spare
+	if runtime.GOOS != "linux" {
+		resting += streams // one that sees the peer leave
+	}
 	before := runtime.NumGoroutine()
 	var all []*wireStream
 	for range streams {
 		all = append(all, b.wire(endless+"\r\n"))
 	}
-	eventually(t, "the streams hold more than a goroutine each", func() bool { return runtime.NumGoroutine()-before <= streams+spare })
+	eventually(t, "streams that rest hold goroutines", func() bool { return runtime.NumGoroutine()-before <= resting })
 	b.publish(`{"subject":"orders.1"}`)
 	for i, s := range all {
 		s.until("event: msg\n")

@@ -184,8 +184,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
-		s.conns.cut()
 	}
+	s.conns.cut() // whom the time did not suffice for
 	s.hub.Close()
 	s.loading.Wait()
 	return err
