@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http/httputil"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -46,9 +47,10 @@ func TestChunksOfEverySizeArriveAsTheyWere(t *testing.T) {
 		arrived <- fmt.Sprintf("%s%v", all, err)
 	})
 	var want strings.Builder
+	var kept sync.Pool
 	for _, n := range []int{1, 9, 10, 15, 16, 255, chunkCopied - 1, chunkCopied, chunkCopied + 1, 64 << 10, 1 << 20} {
 		out := bytes.Repeat([]byte{byte('a' + n%26)}, n)
-		if err := writeChunk(c, out); err != nil {
+		if err := writeChunk(&kept, c, out); err != nil {
 			t.Fatal(err)
 		}
 		want.Write(out)
@@ -63,7 +65,7 @@ func TestChunksOfEverySizeArriveAsTheyWere(t *testing.T) {
 
 func TestWritingAChunkAllocatesNothing(t *testing.T) {
 	for _, n := range []int{300, 64 << 10} {
-		p := &connPeer{conn: &gateConn{Conn: socket(t, discard)}, chunked: true, timeout: 1 << 40}
+		p := &connPeer{owner: &connPeers{}, conn: &gateConn{Conn: socket(t, discard)}, chunked: true, timeout: 1 << 40}
 		out := make([]byte, n)
 		got := testing.AllocsPerRun(200, func() {
 			if err := p.write(out); err != nil {
@@ -80,7 +82,7 @@ func TestWritingAChunkAllocatesNothing(t *testing.T) {
 func BenchmarkStreamWrite(b *testing.B) {
 	for _, n := range []int{300, 4 << 10, 30 << 10, 256 << 10} {
 		b.Run(fmt.Sprintf("%dB", n), func(b *testing.B) {
-			p := &connPeer{conn: &gateConn{Conn: socket(b, discard)}, chunked: true, timeout: 1 << 40}
+			p := &connPeer{owner: &connPeers{}, conn: &gateConn{Conn: socket(b, discard)}, chunked: true, timeout: 1 << 40}
 			out := make([]byte, n)
 			b.SetBytes(int64(n))
 			b.ReportAllocs()

@@ -86,7 +86,7 @@ func (p *connPeer) write(out []byte) error {
 
 func (p *connPeer) send(out []byte) error {
 	if p.chunked {
-		return writeChunk(wire(p.conn), out)
+		return writeChunk(&p.owner.chunks, wire(p.conn), out)
 	}
 	_, err := p.conn.Write(out)
 	return err
@@ -149,12 +149,13 @@ type chunk struct {
 	gather net.Buffers
 }
 
-var chunks = sync.Pool{New: func() any { return &chunk{buf: make([]byte, 0, chunkCopied+16)} }}
-
 // writeChunk writes what is not empty as one chunk, with one call to the kernel.
-func writeChunk(c net.Conn, out []byte) error {
-	k := chunks.Get().(*chunk)
-	defer chunks.Put(k)
+func writeChunk(kept *sync.Pool, c net.Conn, out []byte) error {
+	k, ok := kept.Get().(*chunk)
+	if !ok {
+		k = &chunk{buf: make([]byte, 0, chunkCopied+16)}
+	}
+	defer kept.Put(k)
 	k.buf = append(strconv.AppendInt(k.buf[:0], int64(len(out)), 16), lineEnd...)
 	if len(out) <= chunkCopied {
 		k.buf = append(append(k.buf, out...), lineEnd...)

@@ -101,6 +101,16 @@ func TestABoundedReadKeepsItsConnection(t *testing.T) {
 	}
 }
 
+func TestAStreamWhoseRequestHasABodyStaysWithIt(t *testing.T) {
+	b := openBus(t)
+	s := b.wire(endless + "Content-Length: 5\r\n\r\nhello")
+	if strings.Contains(s.head, "Connection: close") {
+		t.Errorf("got head %s, want a connection that is kept", s.head)
+	}
+	b.publish(`{"subject":"orders.1"}`)
+	s.until("event: msg\n")
+}
+
 func TestACleanEndIsToldByTheLastChunkAndEndsTheConnection(t *testing.T) {
 	b := openBus(t)
 	s := b.wire(endless + "\r\n")

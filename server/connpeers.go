@@ -11,6 +11,8 @@ import (
 // connPeers are the connections that streams have taken from net/http, which
 // neither waits for them any more nor ends them. The zero value is ready.
 type connPeers struct {
+	chunks sync.Pool // of *chunk
+
 	mu      sync.Mutex // guards the rest, and connPeer.conn until it is taken
 	open    map[uint64]*connPeer
 	last    uint64        // key of the newest
