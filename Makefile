@@ -2,7 +2,7 @@
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build run test ci docker clean
+.PHONY: build run test ci bench docker clean
 
 build: ## the static binary, in bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/bus ./cmd/bus
@@ -15,6 +15,9 @@ test: ## vet, all tests, end to end; installs what they need
 
 ci: ## all checks
 	sh .ci/run
+
+bench: ## figures of this machine and of the neighbours, in bin/bench/; installs those
+	sh cmd/bus/bench/bench.sh
 
 docker: ## the image
 	docker build --build-arg VERSION=$(VERSION) -t bus .

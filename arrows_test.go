@@ -32,8 +32,10 @@ var arrows = map[string]struct{ ours, others []string }{
 	"server/sim": {},
 	"server":     {ours: []string{"", "server/delivery"}, others: []string{"github.com/prometheus/"}},
 	"client":     {ours: []string{""}},
+	// What a machine gives: sockets and processes, and nothing of what it measures.
+	"cmd/bus/bench": {},
 	"cmd/bus": {
-		ours: []string{"", "client", "crypto", "server", "server/disk"},
+		ours: []string{"", "client", "cmd/bus/bench", "crypto", "server", "server/disk"},
 		others: []string{"github.com/caarlos0/env/", "github.com/lmittmann/tint", "github.com/urfave/cli/",
 			"golang.org/x/term"},
 	},

@@ -112,19 +112,31 @@ var (
 type DamageError struct {
 	Namespace  string
 	From, Next uint64
+	AtMost     bool      // of a repaired log: not all of them need have been there, since they could not be counted
 	Repaired   time.Time // when the log was repaired: the events are lost for good, and the log says so itself; zero: it was not
 	Err        error     // what was found, with file and offset
 }
 
 // Error names the range and the cause.
 func (e *DamageError) Error() string {
-	if !e.Repaired.IsZero() {
-		return fmt.Sprintf("namespace %s has lost the events %d to %d to damage, which was repaired %s", e.Namespace, e.From, e.Next-1, e.Repaired.UTC().Format(time.RFC3339))
+	switch {
+	case !e.Repaired.IsZero():
+		return fmt.Sprintf("namespace %s has lost %s to damage, which was repaired %s", e.Namespace, e.events(), e.Repaired.UTC().Format(time.RFC3339))
+	case e.Next == 0:
+		return fmt.Sprintf("namespace %s is damaged from event %d on: %v", e.Namespace, e.From, e.Err)
 	}
-	if e.Next == 0 {
-		return fmt.Sprintf("namespace %s is damaged from index %d on: %v", e.Namespace, e.From, e.Err)
+	return fmt.Sprintf("namespace %s is damaged at %s: %v", e.Namespace, e.events(), e.Err)
+}
+
+func (e *DamageError) events() string {
+	events := fmt.Sprintf("events %d to %d", e.From, e.Next-1)
+	if e.Next == e.From+1 {
+		events = fmt.Sprintf("event %d", e.From)
 	}
-	return fmt.Sprintf("namespace %s is damaged from index %d to %d: %v", e.Namespace, e.From, e.Next-1, e.Err)
+	if e.AtMost {
+		events += ", or fewer,"
+	}
+	return events
 }
 
 // Unwrap returns the cause.

@@ -11,7 +11,7 @@ type NamespaceInfo struct {
 	Bytes       int64     `json:"bytes"`
 	FirstAt     time.Time `json:"first_at,omitzero"` // when the oldest was committed
 	LastAt      time.Time `json:"last_at,omitzero"`
-	FreeBytes   int64     `json:"free_bytes,omitempty"` // of the disk it is on; 0: not known
+	FreeBytes   *int64    `json:"free_bytes,omitempty"` // of the disk it is on; nil: not known
 	Sealed      bool      `json:"sealed"`
 	KeyID       string    `json:"key_id,omitempty"`
 	Incarnation string    `json:"incarnation"`       // what the ids of its events begin with

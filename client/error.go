@@ -25,15 +25,24 @@ type GapError struct {
 	Requested    string    `json:"requested"`            // the id or index that was asked for
 	ResumedIndex uint64    `json:"resumed_index"`        // where the stream goes on
 	Lost         uint64    `json:"lost"`                 // how many events are not there, 0 when that is not known
-	Reason       string    `json:"reason"`               // retention, another log, damage
+	AtMost       bool      `json:"at_most,omitempty"`    // Lost is a bound: they could not be counted
+	Reason       string    `json:"reason"`               // damage, retention, other_log, ahead
 	RepairedAt   time.Time `json:"repaired_at,omitzero"` // of damage: since then the log says the gap itself, and they are gone for good; zero: it is not repaired
 }
 
 // Error names the gap in numbers.
 func (e *GapError) Error() string {
 	lost := "some events are"
-	if e.Lost > 0 {
+	switch {
+	case e.AtMost:
+		lost = "at most " + strconv.FormatUint(e.Lost, 10) + " events are"
+	case e.Lost == 1:
+		lost = "1 event is"
+	case e.Lost > 0:
 		lost = strconv.FormatUint(e.Lost, 10) + " events are"
+	}
+	if e.Reason == "ahead" {
+		return fmt.Sprintf("gap in namespace %s: asked for %s, which is beyond the end; going on at index %d", e.Namespace, e.Requested, e.ResumedIndex)
 	}
 	reason := e.Reason
 	if !e.RepairedAt.IsZero() {

@@ -12,6 +12,7 @@ var (
 	ErrSealed      = errors.New("log is sealed and no key was given: give the secret it was made with")
 	ErrPlain       = errors.New("log is not sealed but a key was given: leave the key out, or copy the log into a sealed one")
 	ErrTooLarge    = errors.New("too large")
+	ErrFull        = errors.New("no index is left in this log: copy what is needed into a new one")
 	ErrLocked      = errors.New("locked: it is open for writing elsewhere")
 	ErrUnsupported = errors.New("made by a newer version: use that version to open it")
 )

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Root is the operating system's FS below one directory. Whatever is planted
@@ -39,7 +40,9 @@ func (r *Root) name(path string) (string, error) {
 }
 
 // OpenFile refuses links before it opens: os.Root follows those that stay
-// inside, and behind one there may be the log of another namespace.
+// inside, and behind one there may be the log of another namespace. A temporary
+// file is emptied, so it is refused when it has a second name, which may be
+// outside; logs may have some, as snapshots do it.
 func (r *Root) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
 	name, err := r.name(path)
 	if err != nil {
@@ -52,7 +55,11 @@ func (r *Root) OpenFile(path string, flag int, perm fs.FileMode) (File, error) {
 	if err != nil {
 		return nil, named(err, path)
 	}
-	return onlyRegular(f)
+	file, err := onlyRegular(f)
+	if err == nil && strings.HasSuffix(name, ".tmp") && otherNames(f) {
+		return nil, errors.Join(&fs.PathError{Op: "open", Path: path, Err: errNames}, f.Close())
+	}
+	return file, err
 }
 
 // Rename moves a name below the directory to another one there.
@@ -82,10 +89,24 @@ func (r *Root) SyncDir(dir string) error {
 }
 
 // Free returns how many bytes may still be written in the directory, or in one
-// below it.
-func (r *Root) Free(dir string) (int64, error) { return freeBytes(dir) }
+// below it. It asks what was opened, so that it stays right when the directory
+// is renamed.
+func (r *Root) Free(dir string) (int64, error) {
+	name, err := r.name(dir)
+	if err != nil {
+		return 0, err
+	}
+	d, err := r.root.Open(name)
+	if err != nil {
+		return 0, named(err, dir)
+	}
+	defer d.Close()
+	return freeBytesOf(d)
+}
 
 var errLink = errors.New("wanted a regular file, found a symbolic link: move it away")
+
+var errNames = errors.New("wanted a temporary file, found one that has other names too (hard links): move it away")
 
 // named gives an error the path that a person knows.
 func named(err error, path string) error {

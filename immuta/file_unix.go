@@ -29,3 +29,13 @@ func lockFile(f *os.File) error {
 		return err
 	}
 }
+
+// otherNames says whether an open file has more than one name.
+func otherNames(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && s.Nlink > 1
+}

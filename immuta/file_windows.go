@@ -33,3 +33,6 @@ func lockFile(f *os.File) error {
 
 // syncDir has nothing to do: NTFS journals names itself, and has no call for it.
 func syncDir(func() (*os.File, error)) error { return nil }
+
+// otherNames is not asked for here: Windows lets few make such links.
+func otherNames(*os.File) bool { return false }

@@ -24,13 +24,15 @@ type window struct {
 // piece returns n bytes at offset, or fewer when end or the file's end comes
 // first. They hold until the next call, or for ever when keep is set.
 func (w *window) piece(offset int64, n int, end int64) ([]byte, error) {
-	if room := end - offset; int64(n) > room {
-		n = int(max(room, 0))
+	room := end - offset
+	if room <= 0 { // a wrong length has led there
+		return nil, nil
 	}
+	n = int(min(int64(n), room))
 	if skip := offset - w.at; skip >= 0 && skip+int64(n) <= int64(len(w.buf)) {
 		return w.buf[skip : skip+int64(n) : skip+int64(n)], nil
 	}
-	size := int(min(int64(max(w.step, n)), end-offset))
+	size := int(min(int64(max(w.step, n)), room))
 	w.step = max(w.step, min(2*w.step, w.most))
 	if w.keep || size > cap(w.buf) {
 		w.buf = make([]byte, size)
@@ -51,7 +53,7 @@ func (w *window) piece(offset int64, n int, end int64) ([]byte, error) {
 type flaw struct {
 	why     string
 	cut     bool  // the file ends inside the frame
-	trusted bool  // the header is good; h says where the next frame is
+	trusted bool  // the header's sum is good
 	order   bool  // the frame is good but does not belong here
 	h       block // when trusted
 }
@@ -131,14 +133,11 @@ func (s *segment) plain(dst []byte, h *block, frame []byte, offset int64) ([]byt
 	return opened[sealedPrefix:], ""
 }
 
-// nextGood finds the first frame after a bad one whose header is good and whose
-// first index is at least from. Headers alone are looked at: their checksum
-// starts from the file's secret salt and their place, so nothing else passes.
-func (s *segment) nextGood(w *window, offset int64, bad *flaw, from uint64, end int64) (block, int64, bool, error) {
-	at := offset + alignment
-	if bad.trusted {
-		at = offset + bad.h.frame()
-	}
+// nextGood finds the first frame at or behind a place whose header is good and
+// whose first index is at least from. Headers alone are looked at: their checksum
+// starts from the file's secret salt and their place, so nothing else passes. No
+// length is followed on the way, lest a wrong one leads past good frames.
+func (s *segment) nextGood(w *window, at int64, from uint64, end int64) (block, int64, bool, error) {
 	for ; at+blockHeader <= end; at += alignment {
 		b, err := w.piece(at, blockHeader, end)
 		if err != nil {
@@ -158,6 +157,36 @@ func (s *segment) nextGood(w *window, offset int64, bad *flaw, from uint64, end 
 	return block{}, 0, false, nil
 }
 
+// nextSound is nextGood where a header alone is not enough: in a sealed log
+// whose key is at hand it counts only with a box that opens, since anybody who
+// can write the file can make a header with a good sum.
+func (s *segment) nextSound(w *window, at int64, from uint64, end int64) (block, int64, bool, error) {
+	if s.sealer == nil {
+		return s.nextGood(w, at, from, end)
+	}
+	return s.nextWhole(w, at, from, end)
+}
+
+// nextWhole finds the first frame of which all that can be checked is good.
+func (s *segment) nextWhole(w *window, at int64, from uint64, end int64) (block, int64, bool, error) {
+	for {
+		_, found, ok, err := s.nextGood(w, at, from, end)
+		if err != nil || !ok {
+			return block{}, 0, false, err
+		}
+		h, frame, bad, err := s.frameAt(w, found, end)
+		if err != nil {
+			return h, found, false, err
+		}
+		if bad == nil {
+			if _, why := s.plain(nil, &h, frame, found); why == "" {
+				return h, found, true, nil
+			}
+		}
+		at = found + alignment
+	}
+}
+
 // step returns the first good header at or behind offset, for walks that pass
 // over bodies: where it is, and the flaw that was stepped over, if any. io.EOF:
 // there is none.
@@ -172,7 +201,10 @@ func (s *segment) step(w *window, offset int64, from uint64, end int64) (block, 
 	if bad == nil {
 		return h, offset, nil, nil
 	}
-	h, at, found, err := s.nextGood(w, offset, bad, from, end)
+	if !bad.order { // a good header with a later record than is due is where to go on
+		offset += alignment
+	}
+	h, at, found, err := s.nextGood(w, offset, from, end)
 	if err == nil && !found {
 		err = io.EOF
 	}

@@ -2,7 +2,12 @@
 
 package immuta
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // freeBytes is not known here: a full disk is noticed when it refuses a write.
 func freeBytes(string) (int64, error) { return 0, errors.ErrUnsupported }
+
+func freeBytesOf(*os.File) (int64, error) { return 0, errors.ErrUnsupported }

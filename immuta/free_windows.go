@@ -1,6 +1,7 @@
 package immuta
 
 import (
+	"os"
 	"syscall"
 	"unsafe"
 )
@@ -18,3 +19,7 @@ func freeBytes(dir string) (int64, error) {
 	}
 	return free, nil
 }
+
+// freeBytesOf is freeBytes of an open directory, which cannot be renamed
+// meanwhile.
+func freeBytesOf(d *os.File) (int64, error) { return freeBytes(d.Name()) }

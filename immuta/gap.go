@@ -34,14 +34,14 @@ type GapError struct {
 }
 
 func (e *GapError) Error() string {
-	n := fmt.Sprintf("%d records from %d on", e.Next-e.From, e.From)
+	n := fmt.Sprintf("%d records from %d on were", e.Next-e.From, e.From)
 	if e.Next == e.From+1 {
-		n = fmt.Sprintf("record %d", e.From)
+		n = fmt.Sprintf("record %d was", e.From)
 	}
 	if e.AtMost {
 		n = "at most " + n
 	}
-	return fmt.Sprintf("%s has a gap: %s were lost to damage, which was repaired %s", e.Path, n, e.Repaired.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%s has a gap: %s lost to damage, which was repaired %s", e.Path, n, e.Repaired.UTC().Format(time.RFC3339))
 }
 
 // isGap says whether the block stands for what was lost.

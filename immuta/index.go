@@ -76,6 +76,8 @@ type index struct {
 	seed uint32
 	path string
 
+	synced int64 // offset of the last block that an entry found at open shows to be on stable storage
+
 	// Of the committer, which alone adds and flushes.
 	lastNote  int64 // offset of the last entry
 	lastStart int64 // offset of the last entry that starts a commit
@@ -157,7 +159,10 @@ func (x *index) load(f File, size int64, from *entry) (why string) {
 	x.view = view{file: f, n: entries}
 	for ; x.view.n > 0; x.view.n-- {
 		e, ok := x.view.at(x.view.n-1, x.seed)
-		if ok && e.start && x.holds(e, size) {
+		if ok = ok && x.holds(e, size); ok {
+			x.synced = max(x.synced, e.offset)
+		}
+		if ok && e.start {
 			*from, x.lastNote, x.lastStart = e, e.offset, e.offset
 			return ""
 		}

@@ -3,7 +3,22 @@ package immuta
 import (
 	"io"
 	"os"
+	"path/filepath"
 )
+
+// syncedBefore is what the index of a log shows to have been on stable storage:
+// all in front of this offset. It only reads; 0 when the index is of no use.
+func (s *segment) syncedBefore(dir, name string, o *Options) int64 {
+	size, err := s.file.Size()
+	if err != nil {
+		return 0
+	}
+	x, _, _ := openIndex(o.FS, filepath.Join(dir, name+".idx"), s, size, true)
+	if x.view.file != nil {
+		x.view.file.Close()
+	}
+	return x.synced
+}
 
 // forget drops entries of what recovery has cut off.
 func (x *index) forget(end int64) {

@@ -83,6 +83,11 @@ func (l *Log) recover() (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
+	if l.o.ReadOnly {
+		if err := l.seg.settle(); err != nil {
+			return tail{}, err
+		}
+	}
 	indexPath := filepath.Join(l.dir, l.name+".idx")
 	x, from, why := openIndex(l.o.FS, indexPath, l.seg, size, l.o.ReadOnly)
 	l.index = x
@@ -183,8 +188,8 @@ func (l *Log) Err() error {
 //
 // ctx bounds only the wait for room in the queue: once taken, the outcome is
 // waited for, since an append that may or may not have happened helps nobody.
-// Errors: ErrTooLarge (a record over MaxRecord, or 64 MiB in all), ErrReadOnly,
-// ErrClosed, what Err returns, and a full disk (wraps ENOSPC), after which the
+// Errors: ErrTooLarge (a record over MaxRecord, or 64 MiB in all), ErrFull (also
+// when only those of several calls are too many), ErrReadOnly, ErrClosed, what Err returns, and a full disk (wraps ENOSPC), after which the
 // log goes on as if nothing had been asked of it.
 func (l *Log) Append(ctx context.Context, records [][]byte) (Receipt, error) {
 	if l.o.ReadOnly {

@@ -45,11 +45,14 @@ type Options struct {
 	SyncEvery time.Duration // of SyncInterval; 100 ms when 0
 	BlockSize int           // plain bytes of a block, 1 to 16 MiB; 4096 when 0; a bigger record has a block of its own
 	MaxRecord int           // bytes of a record, 1 to 31 MiB; 15 MiB when 0
+	LastIndex uint64        // highest index that is given, after which Append is ErrFull; 2^62 when 0
 	Sealing   Sealing       // nil: a plain log
 	// ReadOnly writes nothing, takes no lock, and shows the log as it is at
 	// Open: an unfinished last commit is simply not there yet, what another
 	// process appends later is not followed. Such a log may be one that another
-	// process is writing to; what it shows need not be on stable storage yet.
+	// process is writing to: Open syncs the file first, so that a power cut takes
+	// back nothing of what it shows. (Where that is not possible, as on a
+	// read-only file system, it goes on; a disk that fails to is an error.)
 	ReadOnly bool
 	// Report is told of facts worth a log line; nil drops them. It may be called
 	// from several goroutines, one of them the committing one, which waits for it.
@@ -81,6 +84,7 @@ func (o Options) complete() (Options, error) {
 	o.SyncEvery = orDefault(o.SyncEvery, 100*time.Millisecond)
 	o.BlockSize = orDefault(o.BlockSize, 4096)
 	o.MaxRecord = orDefault(o.MaxRecord, 15<<20)
+	o.LastIndex = orDefault(o.LastIndex, maxIndex)
 	switch {
 	case o.Sync < SyncAlways || o.Sync > SyncOS:
 		return o, fmt.Errorf("sync mode %d: want always, interval or os", int(o.Sync))
@@ -88,6 +92,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("sync interval %s: want more than 0", o.SyncEvery)
 	case o.BlockSize < 1 || o.BlockSize > maxBlockSize:
 		return o, fmt.Errorf("block size %d: want 1 to %d", o.BlockSize, maxBlockSize)
+	case o.LastIndex > maxIndex:
+		return o, fmt.Errorf("last index %d: want at most %d", o.LastIndex, uint64(maxIndex))
 	case o.MaxRecord < 1 || o.MaxRecord > maxRecord:
 		return o, fmt.Errorf("record limit %d: want 1 to %d", o.MaxRecord, maxRecord)
 	}

@@ -38,6 +38,8 @@ type Reader struct {
 
 	at     uint64 // first index of the block at offset
 	offset int64  // 0: to be looked up
+	due    uint64 // of the last place that was not found by way of headers alone
+	sure   int64  // that place: a checkpoint, or behind a block that was read
 }
 
 const (
@@ -96,7 +98,7 @@ func (r *Reader) Next() (Block, error) {
 	if c, ok := s.find(r.index); ok {
 		b := c.from(r.index)
 		r.index = c.First + uint64(len(c.Records))
-		r.at, r.offset = r.index, c.end
+		r.stand(r.index, c.end)
 		r.rest()
 		return b, nil
 	}
@@ -105,6 +107,12 @@ func (r *Reader) Next() (Block, error) {
 		return Block{}, ErrClosed // the file was closed under the read
 	}
 	return b, err
+}
+
+// stand makes a block's start the reader's place.
+func (r *Reader) stand(index uint64, offset int64) {
+	r.at, r.offset = index, offset
+	r.due, r.sure = index, offset
 }
 
 // find looks for a record among the recent blocks.
@@ -128,11 +136,14 @@ func (r *Reader) read(s *state) (Block, error) {
 		if err != nil {
 			return Block{}, err
 		}
+		if h == nil { // the record is elsewhere, where the reader stands now
+			continue
+		}
 		if h.isGap() && h.next() > r.index {
 			return Block{}, r.gap(h, plain, s)
 		}
 		if h.isGap() { // its bytes held no record: there is nothing to say
-			r.at, r.offset = h.next(), r.offset+h.frame()
+			r.stand(h.next(), r.offset+h.frame())
 			continue
 		}
 		records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
@@ -140,12 +151,14 @@ func (r *Reader) read(s *state) (Block, error) {
 			return Block{}, r.damaged(&flaw{why: why, trusted: true, h: *h}, s)
 		}
 		b := Block{First: h.first, Time: unixTime(h.time), Records: records}.from(r.index)
-		r.index, r.at, r.offset = h.next(), h.next(), r.offset+h.frame()
+		r.index = h.next()
+		r.stand(h.next(), r.offset+h.frame())
 		return b, nil
 	}
 }
 
-// block reads and checks the block at the reader's place, which stays.
+// block reads and checks the block at the reader's place, which stays. No block
+// and no error: a forged header had led there, and the reader was put right.
 func (r *Reader) block(s *state) (*block, []byte, error) {
 	seg := r.log.seg
 	h, frame, bad, err := seg.frameAt(&r.win, r.offset, s.end)
@@ -212,13 +225,13 @@ func (r *Reader) locate(s *state) error {
 		if err != nil {
 			return err
 		}
-		r.at, r.offset = e.first, e.offset
+		r.stand(e.first, e.offset)
 	}
 	w := window{file: r.log.seg.file, step: headRead}
 	for {
 		h, at, bad, err := r.log.seg.step(&w, r.offset, r.at, s.end)
-		if bad != nil && (err == io.EOF || err == nil && h.first > r.index) {
-			return r.corrupt(bad, h.first)
+		if bad != nil && (err == io.EOF || err == nil) {
+			return r.misled(bad, s)
 		}
 		if err != nil {
 			return err
@@ -233,7 +246,11 @@ func (r *Reader) locate(s *state) error {
 
 // damaged reports a bad block at the reader's place and finds where to go on.
 func (r *Reader) damaged(bad *flaw, s *state) error {
-	h, at, found, err := r.log.seg.nextGood(&window{file: r.log.seg.file, step: chunk}, r.offset, bad, r.at, s.end)
+	seg := r.log.seg
+	if seg.sealer != nil {
+		return r.misled(bad, s)
+	}
+	h, at, found, err := seg.nextGood(&window{file: seg.file, step: chunk}, r.offset+alignment, r.at, s.end)
 	if err != nil {
 		return err
 	}
@@ -245,6 +262,38 @@ func (r *Reader) damaged(bad *flaw, s *state) error {
 		r.offset = at // nothing is lost: said once, and the next call goes on
 	}
 	return damage
+}
+
+// misled is damaged where the header that is bad, or one that has led to it, may
+// be forged: what counts are whole blocks, which open, from the last sure place
+// on. It returns nil when the record due is in one of them.
+func (r *Reader) misled(bad *flaw, s *state) error {
+	seg := r.log.seg
+	w := window{file: seg.file, step: chunk}
+	at, from, led := r.sure, r.due, r.sure != r.offset
+	for {
+		h, found, ok, err := seg.nextWhole(&w, at, from, s.end)
+		if err != nil {
+			return err
+		}
+		if ok && h.next() <= r.index {
+			at, from = found+h.frame(), h.next()
+			continue
+		}
+		if !ok {
+			h.first = 0
+		}
+		r.stand(from, at)
+		damage := r.corrupt(bad, h.first)
+		if ok && h.first <= r.index {
+			r.stand(h.first, found)
+			if led || found == at {
+				return nil
+			}
+			// Nothing is lost: said once, and the next call goes on.
+		}
+		return damage
+	}
 }
 
 func (r *Reader) corrupt(bad *flaw, next uint64) error {

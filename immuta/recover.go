@@ -37,7 +37,8 @@ type scan struct {
 	begin   int64   // where its first block is
 	noted   []entry // of the open commit
 	index   *index
-	inspect *inspection // of Verify and Repair: looks inside good frames; nil: nobody does
+	shown   int64       // the index shows that all in front of this was synced
+	inspect *inspection // looks inside good frames; nil: nobody does, as when a plain log is opened
 	met     []wound     // all damage
 	gaps    []*GapError // all that was repaired
 	entered bool        // the open commit was entered behind damage, its start is lost
@@ -58,7 +59,10 @@ type wound struct {
 
 // scanTail reads from a checkpoint (a commit's first block) to size.
 func (s *segment) scanTail(x *index, from entry, size int64) (tail, error) {
-	c := scan{segment: s, size: size, index: x}
+	c := scan{segment: s, size: size, index: x, shown: x.synced}
+	if s.sealer != nil { // a frame with good sums may be forged, and lead past good ones
+		c.inspect = &inspection{}
+	}
 	err := c.run(from)
 	return c.tail, err
 }
@@ -188,7 +192,7 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 		}
 		return true, nil
 	}
-	h, at, found, err := c.onward(bad)
+	h, at, found, err := c.nextSound(&c.win, c.at+alignment, c.expect, c.size)
 	if err != nil {
 		return true, err
 	}
@@ -216,33 +220,13 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	return false, nil
 }
 
-// onward finds where to go on behind a bad frame. In a sealed log whose boxes are
-// opened, a header counts only with a box that opens: a forged one must not lead
-// past good blocks.
-func (c *scan) onward(bad *flaw) (block, int64, bool, error) {
-	at := c.at
-	for {
-		h, found, ok, err := c.nextGood(&c.win, at, bad, c.expect, c.size)
-		if err != nil || !ok || c.inspect == nil || c.sealer == nil {
-			return h, found, ok, err
-		}
-		h, frame, flawed, err := c.frameAt(&c.win, found, c.size)
-		if err != nil || flawed != nil && flawed.cut {
-			return h, found, err == nil, err
-		}
-		if flawed == nil && c.inspect.opens(c.segment, &h, frame, found) == "" {
-			return h, found, true, nil
-		}
-		at, bad = found, &flaw{}
-	}
-}
-
 // lostAtEnd counts the records of damage with nothing good behind it. They may
 // have been answered, and then their indexes are taken: what cannot be counted
-// counts as many as its bytes could hold.
+// counts as many as its bytes could hold. In a sealed log no header without its
+// box is believed: a smaller count in it would have indexes given twice.
 func (c *scan) lostAtEnd(bad *flaw) (lost uint64, atMost bool) {
 	rest := c.size - c.at
-	if bad.trusted && !bad.order && bad.h.first == c.expect {
+	if c.sealer == nil && bad.trusted && !bad.order && bad.h.first == c.expect {
 		lost, atMost = uint64(bad.h.count), bad.h.flags&flagAtMost != 0
 		rest -= bad.h.frame()
 	}
@@ -275,21 +259,21 @@ func (c *scan) tear(why string) {
 // missing, or any of its 512-byte sectors unwritten, which then read as zeros
 // since the space was new. So:
 //
-//   - the file ends inside the frame (its length is trusted, it has its own sum,
-//     or less than a header is there): torn;
-//   - a sector's piece of the frame is zero that was not written so: torn, unless
-//     a later commit shows that this one had reached the disk;
+//   - the file ends inside the frame (by its length, which has its own sum, or
+//     since less than a header is there), or a sector's piece of the frame is zero
+//     that was not written so: torn, unless a later commit shows that this one had
+//     reached the disk;
 //   - anything else: damage.
 //
 // With SyncAlways every commit says that what precedes it had been synced, so
 // "a later commit" is any. With the other modes a run of commits may be in
-// flight at once; each says whether that was so (flagSettled).
+// flight at once; each says whether that was so (flagSettled). Of such a run that
+// was synced later only the index may tell: it has no entry of what was not.
 func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
 	switch {
-	case bad.order:
+	case bad.order || c.at < c.shown:
 		return false, nil
-	case bad.cut:
-		return true, nil
+	case bad.cut: // its length may be wrong: what is behind the header says whether
 	case bad.trusted && !c.unwritten(&bad.h, frame):
 		return false, nil
 	case !bad.trusted:
@@ -298,7 +282,7 @@ func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
 			return false, err
 		}
 	}
-	settled, err := c.settledAfter(bad)
+	settled, err := c.settledAfter()
 	return !settled, err
 }
 
@@ -327,23 +311,23 @@ func oneBitOff(syndrome uint32, n int) bool {
 	return false
 }
 
-// settledAfter says whether a good block behind a bad one proves that the bad
-// one's commit was once on stable storage.
-func (c *scan) settledAfter(bad *flaw) (bool, error) {
+// settledAfter says whether a good header behind a bad frame proves that the bad
+// one's commit was once on stable storage. In a sealed log its box need not open:
+// a forged one can only keep bytes from being cut.
+func (c *scan) settledAfter() (bool, error) {
 	commit := c.commit
 	if commit == 0 {
 		commit = c.expect
 	}
 	w := window{file: c.file, step: chunk}
-	at, from := c.at, c.expect
-	for {
-		h, found, ok, err := c.nextGood(&w, at, bad, from, c.size)
+	for at := c.at; ; {
+		h, found, ok, err := c.nextGood(&w, at+alignment, c.expect, c.size)
 		if err != nil || !ok {
 			return false, err
 		}
 		if h.isGap() || h.commit != commit && h.settled() {
 			return true, nil // all in front of a gap was synced by the repair
 		}
-		at, from, bad = found, h.next(), &flaw{trusted: true, h: h}
+		at = found
 	}
 }

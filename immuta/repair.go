@@ -46,7 +46,7 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 		return Repaired{}, err
 	}
 	defer s.file.Close()
-	c, report, err := s.inspect(&index{seg: s})
+	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)})
 	r := Repaired{Report: report}
 	if err != nil || len(c.met) == 0 {
 		return r, err
@@ -57,10 +57,16 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 	}
 	r.Room = p.room()
 	if write {
-		if err := p.apply(); err != nil {
+		x, err := p.prepare()
+		if err != nil {
 			return r, fmt.Errorf("repair %s: %w; the log is as it was", s.path, err)
 		}
 		r.Done = true
+		r.Gaps = p.says()
+		if err := p.finish(x); err != nil {
+			return r, fmt.Errorf("repair %s: %w; the repaired log is there, but a power cut may bring the damaged one back: run verify, and repair again if it is", s.path, err)
+		}
+		return r, nil
 	}
 	r.Gaps = p.says()
 	return r, nil
@@ -139,37 +145,40 @@ func (p *patch) says() []*GapError {
 	return all
 }
 
-// apply writes, in an order that leaves one of the two logs wherever it is cut:
-// the damaged bytes are safe before the new log has its name, and the new log is
-// whole and was read back before.
-func (p *patch) apply() error {
+// prepare writes, in an order that leaves one of the two logs wherever it is cut:
+// the damaged bytes are safe before the new log has its name, which is the last
+// thing done, and the new log is whole and was read back before. It returns the
+// index of the new log.
+func (p *patch) prepare() (*index, error) {
 	if err := p.fits(); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range p.gaps {
 		g := &p.gaps[i]
 		bytes := &torn{offset: g.offset, size: min(g.size, p.size-g.offset)}
 		path, err := p.saveAside(bytes, p.o.FS, p.dir, fmt.Sprintf("%s.damaged-%d", p.name, g.offset))
 		if err != nil {
-			return fmt.Errorf("set the damaged bytes at offset %d aside: %w", g.offset, err)
+			return nil, fmt.Errorf("set the damaged bytes at offset %d aside: %w", g.offset, err)
 		}
 		g.saved = filepath.Base(path)
 	}
 	temporary := p.path + ".tmp"
 	f, err := p.o.FS.OpenFile(temporary, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	x, err := p.build(f, temporary)
 	if err != nil {
 		// Room on a full disk is given back; a file that cannot be emptied is
 		// written over by the next try.
-		return errors.Join(err, f.Truncate(0))
+		return nil, errors.Join(err, f.Truncate(0))
 	}
-	if err := p.o.FS.Rename(temporary, p.path); err != nil {
-		return err
-	}
+	return x, p.o.FS.Rename(temporary, p.path)
+}
+
+// finish makes the new log's name durable.
+func (p *patch) finish(x *index) error {
 	if err := p.o.FS.SyncDir(p.dir); err != nil {
 		return err
 	}
@@ -187,11 +196,10 @@ func (p *patch) fits() error {
 	if !ok {
 		return nil
 	}
-	free, err := disk.Free(p.dir)
-	if err == nil && free < p.room() {
-		err = fmt.Errorf("it takes %d bytes beside the log, %d are free in %s: make room, or work on a copy elsewhere", p.room(), free, p.dir)
+	if free, err := disk.Free(p.dir); err == nil && free < p.room() { // where it is not known the write will tell
+		return fmt.Errorf("it takes %d bytes beside the log, %d are free in %s: make room, or work on a copy elsewhere", p.room(), free, p.dir)
 	}
-	return err
+	return nil
 }
 
 // build writes the repaired log and reads it back. It returns its index.

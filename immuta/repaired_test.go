@@ -156,8 +156,11 @@ func TestAFailingCallOfARepairLeavesTheLogAndSaysSo(t *testing.T) {
 				fs.Inject(nil)
 				now, _ := fs.ReadFile(logFile)
 				changed := !slices.Equal(now, bad)
-				if err != nil && (did.Done || !errors.Is(err, cause) || changed && op != "syncdir") {
+				if err != nil && (did.Done != changed || !errors.Is(err, cause) || changed && op != "syncdir") {
 					t.Fatalf("call %d (%s): got %+v and %v; changed is %v", n, op, did, err, changed)
+				}
+				if err != nil && changed == strings.Contains(err.Error(), "the log is as it was") {
+					t.Fatalf("call %d (%s): got %v; changed is %v", n, op, err, changed)
 				}
 				if err == nil && (!did.Done || !changed) {
 					t.Fatalf("call %d (%s): got %+v, and the log is as it was", n, op, did)
@@ -177,10 +180,24 @@ func TestAFailingCallOfARepairLeavesTheLogAndSaysSo(t *testing.T) {
 // smallDisk is a disk that says how much room it has.
 type smallDisk struct {
 	*faultfs.FS
-	free int64
+	free int64 // below 0: it does not say
 }
 
-func (d smallDisk) Free(string) (int64, error) { return d.free, nil }
+func (d smallDisk) Free(string) (int64, error) {
+	if d.free < 0 {
+		return 0, errors.ErrUnsupported
+	}
+	return d.free, nil
+}
+
+func TestADiskThatDoesNotSayHowMuchRoomItHasIsRepairedAllTheSame(t *testing.T) {
+	s := makeSmall(t, immuta.Options{}, someCommits...)
+	fs := faultfs.New()
+	fs.WriteFile(logFile, s.turned(s.ends[1]*8+700))
+	if did, err := immuta.Repair(dir, name, immuta.Options{FS: smallDisk{fs, -1}}, true); err != nil || !did.Done {
+		t.Fatalf("got %+v and %v", did, err)
+	}
+}
 
 func TestARepairWithoutRoomIsRefusedBeforeItWrites(t *testing.T) {
 	s := makeSmall(t, immuta.Options{}, someCommits...)

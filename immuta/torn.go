@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // cutTorn puts the bytes of an unfinished commit aside and cuts them off. The
@@ -104,6 +105,24 @@ func (s *segment) copyRange(f File, to, offset, size int64) error {
 // seen it. A power cut in the middle is harmless, old and new are the same.
 func (s *segment) confirm(from, end int64) error {
 	return s.copyOut(s.file, from, from, end-from)
+}
+
+// settle syncs a log that is only to be read, up to the size it has: another
+// process may have written what it has not synced yet, and showing that would
+// promise what a power cut takes back. Where a file cannot be synced by who only
+// reads it, as on a read-only file system, nobody writes to it or nothing is to
+// be had; only a disk that fails is an error.
+func (s *segment) settle() error {
+	err := s.file.Sync()
+	for _, harmless := range []error{syscall.EROFS, syscall.EINVAL, syscall.ENOTSUP, fs.ErrPermission} {
+		if errors.Is(err, harmless) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("sync %s before it is read: %w", s.path, err)
+	}
+	return nil
 }
 
 // compare says whether size bytes at offset equal those of other, from its

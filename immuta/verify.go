@@ -13,7 +13,11 @@ type Report struct {
 	Next    uint64 // one past the last good record
 	Damage  []Damage
 	Gaps    []*GapError // damage of earlier days, which was repaired: the log is good there
-	Torn    *Damage     // an unfinished last commit: no damage; the next Open for writing cuts it
+	// Torn is an unfinished last commit: no damage; the next Open for writing cuts
+	// it. Of a log whose commits are synced one by one it was never answered. Where
+	// they are not, it is all since the last sync that is known of, and may have
+	// been answered; with dir/name.idx more is known.
+	Torn *Damage
 }
 
 // Damage is a place in a log where records cannot be read.
@@ -43,7 +47,8 @@ const (
 	CheckedOuter  = "outer only" // no key was given: the checksums over sealed bytes
 )
 
-// Verify reads all of dir/name.log and checks every bit of it, without writing.
+// Verify reads all of dir/name.log and checks every bit of it, without writing. Of
+// dir/name.idx it takes what was synced, if it is there.
 // It may run beside the process that appends. A sealed log without o.Sealing has
 // its outer checksums checked. Damage to blocks is in the report; the error is
 // for what cannot be read at all, such as a damaged file header (*CorruptError).
@@ -61,7 +66,7 @@ func Verify(dir, name string, o Options) (Report, error) {
 		return Report{}, err
 	}
 	defer s.file.Close()
-	_, r, err := s.inspect(&index{seg: s})
+	_, r, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)})
 	return r, err
 }
 
@@ -72,7 +77,7 @@ func (s *segment) inspect(x *index) (*scan, Report, error) {
 		return nil, Report{}, fmt.Errorf("verify %s: %w", s.path, err)
 	}
 	i := &inspection{outer: s.checked() == CheckedOuter}
-	c := &scan{segment: s, size: size, index: x, inspect: i}
+	c := &scan{segment: s, size: size, index: x, shown: x.synced, inspect: i}
 	err = c.run(entry{first: s.first, offset: s.data(), start: true})
 	if c.open {
 		i.leave()

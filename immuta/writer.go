@@ -158,6 +158,10 @@ func (w *writer) encode(batch []*request) (*commit, error) {
 		records = append(records, r.records...)
 	}
 	c := &commit{first: w.next, next: w.next + uint64(len(records)), offset: w.end}
+	if c.next > w.log.o.LastIndex+1 || c.next < c.first {
+		clear(records)
+		return nil, fmt.Errorf("%d records from index %d on would pass index %d: %w", len(records), c.first, w.log.o.LastIndex, ErrFull)
+	}
 	c.time = max(w.log.o.Now().UnixNano(), w.time, 1)
 	var flags byte
 	if w.end == w.synced {

@@ -49,7 +49,7 @@ func (s *Server) livez(w http.ResponseWriter, _ *http.Request) {
 }
 
 // readyz: should traffic come here? Not while the server stops, and not while
-// a namespace cannot take events.
+// a namespace cannot take events, or none with a key.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Status   string            `json:"status"`
@@ -57,7 +57,11 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	}{Status: "ready", Problems: make(map[string]string)}
 	status := http.StatusOK
 	for _, namespace := range s.engine.Namespaces() {
-		if problem := s.engine.Inspect(namespace).Problem; problem != "" {
+		problem := s.engine.Inspect(namespace).Problem
+		if waits := s.keys[namespace].waitsFor(); problem == "" && waits != "" {
+			problem = "events with a key are refused, because the keys that were used cannot be read: " + waits
+		}
+		if problem != "" {
 			answer.Problems[namespace] = problem
 			answer.Status, status = "impaired", http.StatusServiceUnavailable
 		}
@@ -117,5 +121,13 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.writeJSON(w, http.StatusOK, e)
+	held := s.budget.lease() // until the last byte is written: the peer may take its time
+	defer held.end()
+	body := encode(e)
+	size := min(len(e.Payload)+cap(body), s.config.MaxBuffered) // it was stored, perhaps under greater limits
+	if err := held.cover(size); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.writeBody(w, http.StatusOK, body)
 }

@@ -17,7 +17,7 @@ import (
 const (
 	headerResume = "X-BUS-RESUME" // Last-Event-ID for the next pull
 	headerGap    = "X-BUS-GAP"    // a JSON array of gaps
-	headerMore   = "X-BUS-MORE"   // true: the array ends here for its size alone
+	headerMore   = "X-BUS-MORE"   // true: the array ends here for its size, or its gaps, alone
 )
 
 // array answers a bounded read with one JSON array. It is held in memory, so
@@ -36,7 +36,7 @@ func (st *stream) array(w http.ResponseWriter, r *http.Request, sub *subscriptio
 		st.server.metrics.gap(gap.Reason)
 	}
 	out, more := []byte{'['}, true
-	for len(out) < maxArrayBytes {
+	for ahead := len(gaps); len(out) < maxArrayBytes && len(gaps) < ahead+maxArrayGaps; {
 		chunk, err := st.source.Next(patience.ctx)
 		for _, gap := range chunk.Gaps {
 			gaps = append(gaps, st.server.sayGap(gap))

@@ -21,7 +21,7 @@ func readBody(w http.ResponseWriter, r *http.Request, held *lease, one, most int
 	if r.ContentLength > 0 {
 		size = int(r.ContentLength) + 1 // one more, so that the last Read finds the end
 	}
-	body, limit := make([]byte, 0, min(size, 64<<10)), most
+	body, limit := make([]byte, 0, min(size, freeBytes)), most
 	for {
 		n, err := r.Body.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]

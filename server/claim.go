@@ -63,10 +63,21 @@ func (c *claim) takeIDs(ctx context.Context) (err error) {
 			continue
 		}
 		if err := c.findID(ctx, i); err != nil {
-			return err
+			return c.atItem(err, i)
 		}
 	}
 	return nil
+}
+
+// atItem says which event of a batch an error is about.
+func (c *claim) atItem(err error, i int) error {
+	if damage, ok := errors.AsType[*bus.DamageError](err); ok && !damage.Repaired.IsZero() {
+		err = bus.ErrEventLost.With("%s", damage)
+	}
+	if len(c.events) == 1 {
+		return err
+	}
+	return bus.AtLine(err, i+1)
 }
 
 // findID looks whether the log has an event with this id. The same event again
@@ -106,7 +117,7 @@ func (c *claim) takeKeys(ctx context.Context) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	if err := c.server.awaitKeys(ctx); err != nil {
+	if err := c.server.awaitKeys(ctx, c.namespace); err != nil {
 		return err
 	}
 	reservation, duplicates, err := c.server.hub.Dedup().BeginBatch(ctx, c.namespace, keys)

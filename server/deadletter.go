@@ -13,7 +13,9 @@ func (s *Server) deadLetters(consumer string, dead []delivery.Delivery) {
 	}
 }
 
+// deadLetter counts each, and names as many as a person can look at: any GET with
+// ack=manual that settles nothing makes dead letters of a whole log.
 func (s *Server) deadLetter(consumer string, e *bus.Event, why string) {
 	s.metrics.deadLetter()
-	s.log.Warn("event given up "+why, "event", e.Id, "subject", e.Subject, "consumer", consumer)
+	s.dead.warn(s.log, "event given up "+why, "event", e.Id, "subject", e.Subject, "consumer", consumer)
 }

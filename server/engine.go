@@ -34,7 +34,8 @@ type Engine interface {
 	Append(ctx context.Context, namespace string, events []bus.Event) error
 
 	// Bounds returns the first index kept and one past the last readable. Lost
-	// events between them count: their indexes are never given again.
+	// events between them count: their indexes are never given again. Events that
+	// were behind next and are damaged do not; see Reader.
 	Bounds(namespace string) (first, next uint64)
 
 	// Wait returns nil once next > from, or ctx's error, or an error when the
@@ -44,6 +45,12 @@ type Engine interface {
 	// Reader reads events from an index on, in index order; from the first that
 	// is kept when that is later. See delivery.Reader for what Next returns. Of
 	// an unknown namespace it reads nothing.
+	//
+	// When the last events that a namespace had cannot be read, and nobody knows
+	// how many there were, a Reader at the end of Bounds or behind it returns a
+	// *bus.DamageError whose Next is 0, again and again, where it would return
+	// io.EOF otherwise. Such a namespace has a Problem, and takes no events until
+	// the engine is opened anew on a log that was repaired: its end never moves.
 	Reader(namespace string, from uint64) delivery.Reader
 
 	// Find returns the index of the event with this id without scanning the log:

@@ -97,9 +97,13 @@ func (s *Server) refusal(method, path string, err error) *bus.Error {
 
 // writeJSON answers with a small document.
 func (s *Server) writeJSON(w http.ResponseWriter, status int, value any) {
+	s.writeBody(w, status, encode(value))
+}
+
+func (s *Server) writeBody(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	s.setAnswerDeadline(w)
 	w.WriteHeader(status)
-	w.Write(encode(value))
+	w.Write(body)
 }

@@ -19,6 +19,9 @@ func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event,
 		return nil, err
 	}
 	index, err := s.engine.Find(r.Context(), namespace, name)
+	if p, ok := bus.ParseEventID(name); ok && errors.Is(err, bus.ErrUnknownEvent) && p.Incarnation == s.engine.Incarnation(namespace) {
+		return s.readOne(namespace, p.Index) // which knows whether the end is damaged
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +77,11 @@ func (s *Server) awaitStored(ctx context.Context, namespace string, index uint64
 // readOne reads the event at an index.
 func (s *Server) readOne(namespace string, index uint64) (*bus.Event, error) {
 	first, next := s.engine.Bounds(namespace)
+	if index >= next {
+		if damage := damagedEnd(s.engine, namespace, index); damage != nil {
+			return nil, damage
+		}
+	}
 	if index < first || index >= next {
 		return nil, bus.ErrUnknownEvent.With("index %d; %s holds %d to %d", index, namespace, first, next-1)
 	}
@@ -84,4 +92,20 @@ func (s *Server) readOne(namespace string, index uint64) (*bus.Event, error) {
 		return nil, err
 	}
 	return &events[0], nil
+}
+
+// damagedEnd returns the damage at the end of a namespace, as it is for an index
+// there or behind it; nil when the end is good. What was there nobody knows, so
+// it is neither unknown nor ahead.
+func damagedEnd(engine Engine, namespace string, index uint64) error {
+	if engine.Inspect(namespace).Problem == "" {
+		return nil // nearly always, and at no cost
+	}
+	reader := engine.Reader(namespace, index)
+	defer reader.Close()
+	_, err := reader.Next()
+	if damage, ok := errors.AsType[*bus.DamageError](err); ok && damage.Next == 0 {
+		return damage
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -135,7 +136,11 @@ func (st *stream) behind(gap delivery.Gap) []bus.Position {
 // damaged: the reader is told the numbers only.
 func (s *Server) sayGap(gap delivery.Gap) gapFrame {
 	s.metrics.gap(gap.Reason)
-	if gap.Err != nil && gap.Repaired.IsZero() {
+	switch {
+	case gap.Err == nil || !gap.Repaired.IsZero():
+	case gap.Next == gap.From: // every stream comes to the end of a log
+		s.spoilt.say(s.log, slog.LevelError, "damaged end of a log", "namespace", gap.Namespace, "from", gap.From, "error", gap.Err)
+	default:
 		s.log.Error("damaged log", "namespace", gap.Namespace, "from", gap.From, "next", gap.Next, "error", gap.Err)
 	}
 	return damageGap(gap)
@@ -143,8 +148,8 @@ func (s *Server) sayGap(gap delivery.Gap) gapFrame {
 
 // damageGap is the frame for events that cannot be read.
 func damageGap(gap delivery.Gap) gapFrame {
-	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason, RepairedAt: gap.Repaired}
-	if gap.Next > 0 {
+	frame := gapFrame{Namespace: gap.Namespace, Requested: "#" + strconv.FormatUint(gap.From, 10), ResumedIndex: gap.Next, Reason: gap.Reason, AtMost: gap.AtMost, RepairedAt: gap.Repaired}
+	if gap.Next > gap.From { // or nobody knows
 		lost := gap.Next - gap.From
 		frame.Lost = &lost
 	}

@@ -46,6 +46,10 @@ const (
 	acceptPauseMax = time.Second
 )
 
+// unheardFor is how much longer than for a write a peer may acknowledge nothing:
+// who is only slow must meet the deadline of a write first, which says why.
+const unheardFor = time.Minute
+
 func newGate(most int, wait, unheard time.Duration, log *slog.Logger, failed func()) *gate {
 	g := &gate{most: max(most, 0), wait: wait, unheard: unheard, freed: make(chan struct{}, 1), errors: failed, log: log}
 	g.full.every, g.failed.every = time.Minute, time.Minute

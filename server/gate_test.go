@@ -112,7 +112,7 @@ func TestAFullServerAnswersProbesAndTellsEverybodyElse(t *testing.T) {
 	if got := b.metric(limited("bus_limit_refusals_total", "connections")); got != 3*5 {
 		t.Errorf("got %d refusals, want 15", got)
 	}
-	b.checkLimitOpen("connections", 8, 8)
+	b.checkLimitOpen("connections", 7, 8) // the eighth is held back
 	// Who is in publishes as ever.
 	if a := b.on(open[0], "POST", "/", `{"subject":"orders.1"}`); a.status != http.StatusAccepted || a.header.Get("Connection") != "" {
 		t.Errorf("over an open connection: got %d %v, want 202 and the connection kept", a.status, a.header)

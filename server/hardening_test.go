@@ -179,7 +179,10 @@ func TestAnAnswerThatIsNotReadIsGivenUp(t *testing.T) {
 }
 
 func TestLargeRequestsTogetherAreBounded(t *testing.T) {
-	b := openBus(t, func(c *server.Config) { c.MaxEvent, c.MaxBatch, c.MaxBuffered = 1<<20, 1<<20, 1 })
+	log := &lockedBuffer{}
+	b := openBus(t, func(c *server.Config) {
+		c.MaxEvent, c.MaxBatch, c.MaxBuffered, c.Logger = 1<<20, 1<<20, 1, log.logger()
+	})
 	var slow []net.Conn
 	for range 60 { // each has sent most of a large body; about half may be held
 		c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
@@ -204,6 +207,12 @@ func TestLargeRequestsTogetherAreBounded(t *testing.T) {
 	}
 	if refused == 0 || accepted == 0 {
 		t.Errorf("got %d refused and %d accepted of 60, want some of each", refused, accepted)
+	}
+	if got := b.metric(limited("bus_limit_refusals_total", "buffered_bytes")); got != refused {
+		t.Errorf("got %d refusals counted, want %d", got, refused)
+	}
+	if got := log.String(); !strings.Contains(got, "limit=buffered_bytes") {
+		t.Errorf("logged %q, want the limit that refuses", got)
 	}
 	b.publish(`{"subject":"orders.fine"}`)
 }

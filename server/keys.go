@@ -5,51 +5,137 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"example.com/bus"
 	"example.com/bus/server/delivery"
 )
 
-// loadKeys reads the keys of the last window from the log, so that a repeat is
-// known across a restart. Publishes with a key wait for it, others do not.
-func (s *Server) loadKeys() {
-	defer close(s.loaded)
-	if s.config.DedupKeys <= 0 {
-		return
-	}
-	since := time.Now().Add(-s.config.DedupWindow)
+// Waits before the keys of a namespace are read again after a failed read.
+const (
+	keyRetryMin = 100 * time.Millisecond
+	keyRetryMax = 10 * time.Second
+)
+
+// keyLoad reads the keys of one namespace's last window from its log, so that a
+// repeat is known across a restart. Until they are known, a publish with a key
+// cannot be told from a repeat: it waits, or is refused once a read has failed.
+// Publishes without a key do not come here.
+type keyLoad struct {
+	server    *Server
+	namespace string
+	since     time.Time
+	at, end   uint64        // what is to be read; 0: not known yet
+	done      chan struct{} // closed once the keys are known
+	failed    chan struct{} // closed by the first read that fails
+
+	mu      sync.Mutex // guards problem
+	problem string     // why they are not known; "" while nothing has failed
+}
+
+func newKeyLoads(s *Server) map[string]*keyLoad {
+	loads, since := make(map[string]*keyLoad), time.Now().Add(-s.config.DedupWindow)
 	for _, namespace := range s.engine.Namespaces() {
-		if err := s.loadNamespace(namespace, since); err != nil && s.drained.Err() == nil {
-			s.log.Warn("the keys of a namespace could not be read; repeats of older events will not be known", "namespace", namespace, "error", err)
+		loads[namespace] = &keyLoad{server: s, namespace: namespace, since: since, done: make(chan struct{}), failed: make(chan struct{})}
+	}
+	return loads
+}
+
+// loadKeys reads one namespace after the other. One that cannot be read goes on
+// by itself and does not hold up the others.
+func (s *Server) loadKeys() {
+	for _, namespace := range s.engine.Namespaces() {
+		load := s.keys[namespace]
+		if s.config.DedupKeys <= 0 {
+			close(load.done)
+		} else if err := load.read(); err != nil {
+			load.fail(err)
+			s.loading.Go(load.retry)
 		}
 	}
 }
 
-func (s *Server) loadNamespace(namespace string, since time.Time) error {
-	from, err := s.engine.IndexAt(s.drained, namespace, since)
-	if err != nil {
-		return fmt.Errorf("index at %s: %w", since.Format(time.RFC3339), err)
+// retry reads again until it works or the server stops.
+func (l *keyLoad) retry() {
+	close(l.failed)
+	if l.server.drained.Err() == nil {
+		l.server.log.Error("the keys of a namespace cannot be read; events with a key are refused until they can", "namespace", l.namespace, "error", l.waitsFor())
 	}
-	_, end := s.engine.Bounds(namespace) // what comes later is committed to the memory by its publish
-	reader := s.engine.Reader(namespace, from)
-	defer reader.Close()
-	for from < end && s.drained.Err() == nil {
-		events, err := reader.Next()
-		if err == io.EOF {
-			return nil
+	for wait := keyRetryMin; ; wait = min(2*wait, keyRetryMax) {
+		select {
+		case <-time.After(wait):
+		case <-l.server.drained.Done():
+			return
 		}
+		err := l.read()
+		if err == nil {
+			l.server.log.Info("the keys of a namespace are known now", "namespace", l.namespace)
+			return
+		}
+		l.fail(err)
+	}
+}
+
+func (l *keyLoad) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.problem = err.Error()
+}
+
+// waitsFor says why the keys are not known, "" while that is nobody's fault.
+func (l *keyLoad) waitsFor() string {
+	select {
+	case <-l.done:
+		return ""
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.problem
+}
+
+// read goes on where the last one failed, and closes done at the end. A server
+// that stops ends it too: with an error, for who waits must not take what was
+// read so far for all.
+func (l *keyLoad) read() error {
+	s := l.server
+	if l.end == 0 {
+		from, err := s.engine.IndexAt(s.drained, l.namespace, l.since)
+		if err != nil {
+			return fmt.Errorf("index at %s: %w", l.since.Format(time.RFC3339), err)
+		}
+		l.at = from
+		_, l.end = s.engine.Bounds(l.namespace) // what comes later is committed to the memory by its publish
+	}
+	reader := s.engine.Reader(l.namespace, l.at)
+	defer reader.Close()
+	for l.at < l.end && s.drained.Err() == nil {
+		events, err := reader.Next()
 		if damage, ok := errors.AsType[*bus.DamageError](err); ok && damage.Next > 0 {
-			from = damage.Next
-			reader.Seek(from)
+			l.at = damage.Next
+			reader.Seek(l.at)
 			continue
+		}
+		if damage, ok := errors.AsType[*bus.DamageError](err); ok { // no try will read them
+			s.log.Error("keys of events that are damaged are not known; repeats of them will be stored again", "namespace", l.namespace, "error", damage)
+			l.at = l.end
+			break
+		}
+		if err == io.EOF {
+			l.at = l.end
+			break
 		}
 		if err != nil {
 			return err
 		}
-		s.remember(namespace, events)
-		from = events[len(events)-1].Index + 1
+		s.remember(l.namespace, events)
+		l.at = events[len(events)-1].Index + 1
 	}
+	if err := s.drained.Err(); err != nil && l.at < l.end {
+		return fmt.Errorf("the server is stopping: %w", err)
+	}
+	close(l.done)
 	return nil
 }
 
@@ -88,16 +174,23 @@ func (s *Server) windowShrunk(namespace string) {
 		"namespace", namespace, "dedup_keys", s.config.DedupKeys, "dedup_window", s.config.DedupWindow.String())
 }
 
-func (s *Server) awaitKeys(ctx context.Context) error {
+// awaitKeys waits until the keys of a namespace are known. A disk that does not
+// give them now may do so later, so that the refusal says to come again.
+func (s *Server) awaitKeys(ctx context.Context, namespace string) error {
+	load := s.keys[namespace]
 	select {
-	case <-s.loaded:
+	case <-load.done:
 		return nil
 	default:
 	}
 	select {
-	case <-s.loaded:
-		return nil
+	case <-load.done:
+	case <-load.failed:
+		if problem := load.waitsFor(); problem != "" {
+			return bus.ErrUnavailable.With("the keys of namespace %s cannot be read, so that a repeat would not be known: %s; nothing was stored, and events without a key are taken", namespace, problem)
+		}
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	return nil
 }

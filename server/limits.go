@@ -15,6 +15,7 @@ const (
 	limitSubjects          = "subjects"
 	limitPatternLength     = "pattern_length"
 	limitInflight          = "inflight"
+	limitInflightBytes     = "inflight_bytes"
 	limitDedupKeys         = "dedup_keys"
 	limitBuffered          = "buffered_bytes"
 )
@@ -96,19 +97,24 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.forgot, prometheus.CounterValue, float64(early), namespace)
 	}
 	streams, byAddress := s.streams.used()
+	inflight, mostInflight := s.hub.InflightBytes()
 	for _, l := range []struct {
 		name       string
 		most, used int64
 	}{
-		{limitConnections, int64(s.gate.most), s.gate.open.Load()},
+		{limitConnections, int64(s.gate.normal), s.gate.open.Load()}, // those above it are held back for probes
 		{limitStreams, int64(s.streams.most), int64(streams)},
 		{limitStreamsPerAddress, int64(s.streams.mostByAddr), int64(byAddress)},
 		{limitSubjects, int64(s.config.MaxSubjects), s.asked.subjects.Load()},
 		{limitPatternLength, int64(s.config.MaxPatternLength), s.asked.pattern.Load()},
 		{limitInflight, int64(s.config.MaxInflight), int64(s.hub.MostInflight())},
+		{limitInflightBytes, mostInflight, inflight},
 		{limitDedupKeys, int64(max(s.config.DedupKeys, 0)), int64(keys)},
 		{limitBuffered, s.budget.most, s.budget.held.Load()},
 	} {
+		if l.name == limitDedupKeys && l.most == 0 {
+			continue // none are kept, which is another thing than no limit
+		}
 		ch <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, float64(l.most), l.name)
 		ch <- prometheus.MustNewConstMetric(c.used, prometheus.GaugeValue, float64(l.used), l.name)
 	}

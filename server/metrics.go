@@ -58,6 +58,12 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 	}, func() float64 { return 1 })
 	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, gapAhead, gapOtherLog} {
+		m.gaps.WithLabelValues(reason) // there from the start: an alarm must not miss the first
+	}
+	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitBuffered} {
+		m.limited.WithLabelValues(limit)
+	}
 	return m
 }
 
@@ -113,7 +119,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		engine:   engine,
 		hub:      hub,
 		bytes:    prometheus.NewDesc("bus_log_bytes", "Size of the log.", label, nil),
-		free:     prometheus.NewDesc("bus_disk_free_bytes", "Bytes that are free on the log's disk; 0 when not known.", label, nil),
+		free:     prometheus.NewDesc("bus_disk_free_bytes", "Bytes that are free on the log's disk, where that is known.", label, nil),
 		last:     prometheus.NewDesc("bus_log_last_index", "Index of the newest readable event.", label, nil),
 		streams:  prometheus.NewDesc("bus_streams", "Streams that are connected.", label, nil),
 		impaired: prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
@@ -138,10 +144,13 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 			stopped = 1
 		}
 		for desc, value := range map[*prometheus.Desc]float64{
-			c.bytes: float64(info.Bytes), c.free: float64(info.FreeBytes), c.last: float64(info.Last),
+			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
 			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)
+		}
+		if info.FreeBytes != nil { // 0 is a full disk, and would ring where it is only not known
+			ch <- prometheus.MustNewConstMetric(c.free, prometheus.GaugeValue, float64(*info.FreeBytes), namespace)
 		}
 	}
 }

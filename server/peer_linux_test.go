@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestAPeerThatAcknowledgesNothingIsLetGoByTheKernel(t *testing.T) {
+func TestTheKernelIsToldHowLongAPeerMayAcknowledgeNothing(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +37,6 @@ func TestAPeerThatAcknowledgesNothingIsLetGoByTheKernel(t *testing.T) {
 		t.Fatal(e, err)
 	}
 	if want := 30_000; got != want {
-		t.Errorf("got TCP_USER_TIMEOUT %d ms, want %d, the time for a write", got, want)
+		t.Errorf("got TCP_USER_TIMEOUT %d ms, want %d", got, want)
 	}
 }

@@ -204,6 +204,8 @@ func (st *starter) within(namespace, requested string, from uint64) uint64 {
 		lost := first - from
 		st.gaps = append(st.gaps, gapFrame{Namespace: namespace, Requested: requested, ResumedIndex: first, Lost: &lost, Reason: gapRetention})
 		return first
+	case from > next && damagedEnd(st.engine, namespace, from) != nil:
+		return next // the stream says the damage itself
 	case from > next:
 		lost := from - next
 		st.gaps = append(st.gaps, gapFrame{Namespace: namespace, Requested: requested, ResumedIndex: next, Lost: &lost, Reason: gapAhead})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -149,9 +150,15 @@ func setPayload(e *bus.Event, body []byte, media, contentType string) error {
 // setKeyHeader lets the Idempotency-Key header stand for the key. It is a
 // structured-field string, quoted, but many send it bare.
 func setKeyHeader(e *bus.Event, r *http.Request) error {
-	key := r.Header.Get("Idempotency-Key")
-	if len(key) >= 2 && strings.HasPrefix(key, `"`) && strings.HasSuffix(key, `"`) {
-		key = key[1 : len(key)-1]
+	key := ""
+	for i, value := range r.Header.Values("Idempotency-Key") {
+		if len(value) >= 2 && strings.HasPrefix(value, `"`) && strings.HasSuffix(value, `"`) {
+			value = value[1 : len(value)-1]
+		}
+		if i > 0 && value != key {
+			return bus.ErrInvalidEvent.With("the header Idempotency-Key stands twice, as %.80q and %.80q, wanted one of them", key, value)
+		}
+		key = value
 	}
 	switch {
 	case key == "":
@@ -161,6 +168,12 @@ func setKeyHeader(e *bus.Event, r *http.Request) error {
 	}
 	e.Key = key
 	return e.Check()
+}
+
+// hasKeyHeader is for what has several events: also an empty one in front must
+// not hide another.
+func hasKeyHeader(r *http.Request) bool {
+	return slices.ContainsFunc(r.Header.Values("Idempotency-Key"), func(key string) bool { return key != "" })
 }
 
 // publishJSON takes one event or an array of them.
@@ -243,7 +256,7 @@ func (s *Server) checkBatch(events []bus.Event, wish answerWish, r *http.Request
 	if wish.reply || wish.confirm > 0 {
 		return bus.ErrInvalidParameter.With("confirm and reply are for single events, found a batch")
 	}
-	if r.Header.Get("Idempotency-Key") != "" {
+	if hasKeyHeader(r) {
 		return bus.ErrInvalidEvent.With("Idempotency-Key is for single events; in a batch each event has its own key")
 	}
 	for i := range events {

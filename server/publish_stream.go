@@ -23,7 +23,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 			return
 		}
 	}
-	if r.Header.Get("Idempotency-Key") != "" {
+	if hasKeyHeader(r) {
 		s.fail(w, r, bus.ErrInvalidEvent.With("Idempotency-Key is for single events; in a stream each event has its own key"))
 		return
 	}
@@ -34,9 +34,20 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 	defer s.whenDrained(func() { control.SetReadDeadline(time.Now()) })()
 	held := s.budget.lease()
 	defer held.end()
-	in := &lineStream{server: s, held: held, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, 64<<10)}
+	if err := held.cover(lineBuffer); err != nil {
+		s.fail(w, r, unread(w, r, err))
+		return
+	}
+	in := &lineStream{server: s, held: held, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, lineBuffer)}
 	in.run()
 }
+
+// What an NDJSON publish holds beside its lines: the buffer they are read into,
+// and about as much as an event has beside its text.
+const (
+	lineBuffer = 64 << 10
+	eventBytes = 256
+)
 
 // lineStream is the state of one NDJSON publish.
 type lineStream struct {
@@ -46,13 +57,14 @@ type lineStream struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	lines   *bufio.Reader
+	bytes   int  // bytes that the lines and events of the group at hand hold
 	line    int  // lines read so far
 	started bool // the status line is out: errors are lines now
 }
 
 func (in *lineStream) run() {
 	for {
-		group, readErr := in.group()
+		group, readErr := in.take()
 		receipts, err := in.storeRuns(group)
 		if e := in.answer(receipts); e != nil {
 			return // the publisher is gone
@@ -75,11 +87,13 @@ func (in *lineStream) run() {
 	}
 }
 
-// group waits for one line and takes the complete ones that came with it, so
+// take waits for one line and takes the complete ones that came with it, so
 // that a busy stream is committed in large groups and a slow one at once.
-func (in *lineStream) group() ([]bus.Event, error) {
+func (in *lineStream) take() ([]bus.Event, error) {
 	var events []bus.Event
 	size := 0
+	in.bytes = 0
+	in.held.keep(lineBuffer) // the group before is stored
 	in.server.setReadDeadline(in.w)
 	if in.server.drained.Err() != nil { // it stopped between the last line and this deadline
 		in.control.SetReadDeadline(time.Now())
@@ -97,11 +111,12 @@ func (in *lineStream) group() ([]bus.Event, error) {
 			err = in.check(&e)
 		}
 		if err == nil {
-			err = in.held.cover(size + len(line))
+			err = in.cover(eventBytes)
 		}
 		if err != nil {
 			return events, in.atLine(err)
 		}
+		in.bytes += cap(line) + eventBytes
 		events, size = append(events, e), size+len(line)
 		if len(events) == in.server.config.MaxBatchEvents || size >= in.server.config.MaxBatch {
 			break
@@ -129,10 +144,14 @@ func (in *lineStream) next() ([]byte, error) {
 	var line []byte
 	for {
 		part, err := in.lines.ReadSlice('\n')
-		line = append(line, part...)
-		if len(line) > in.server.config.MaxEvent {
+		if len(line)+len(part) > in.server.config.MaxEvent {
 			in.line++
 			return nil, in.atLine(bus.ErrTooLarge.With("at most %d bytes are taken in a line", in.server.config.MaxEvent))
+		}
+		var full error
+		if line, full = in.longer(line, part); full != nil {
+			in.line++
+			return nil, in.atLine(full)
 		}
 		switch {
 		case err == nil:
@@ -148,6 +167,24 @@ func (in *lineStream) next() ([]byte, error) {
 			return nil, in.atLine(in.broken(err))
 		}
 	}
+}
+
+// longer appends to a line. The room is asked for before it is taken, because
+// many lines that grow at once are what memory runs out by.
+func (in *lineStream) longer(line, part []byte) ([]byte, error) {
+	if need := len(line) + len(part); need > cap(line) {
+		size := max(need, min(2*cap(line), in.server.config.MaxEvent))
+		if err := in.cover(cap(line) + size); err != nil {
+			return nil, err
+		}
+		line = append(make([]byte, 0, size), line...)
+	}
+	return append(line, part...), nil
+}
+
+// cover has the budget hold more bytes beside those of the group at hand.
+func (in *lineStream) cover(more int) error {
+	return in.held.cover(lineBuffer + in.bytes + more)
 }
 
 // broken says that the body ended early, and what became of it.

@@ -12,9 +12,11 @@ import (
 // a disk with lines.
 type quiet struct {
 	every time.Duration
+	burst int // how many are said in that time; 0 means 1
 
 	mu     sync.Mutex // guards the rest
 	next   time.Time
+	said   int // since next was set
 	passed int
 }
 
@@ -24,11 +26,14 @@ func (q *quiet) due() (passed int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
-	if now.Before(q.next) {
+	if !now.Before(q.next) {
+		passed, q.passed, q.said, q.next = q.passed, 0, 0, now.Add(q.every)
+	}
+	if q.said >= max(q.burst, 1) {
 		q.passed++
 		return 0, false
 	}
-	passed, q.passed, q.next = q.passed, 0, now.Add(q.every)
+	q.said++
 	return passed, true
 }
 

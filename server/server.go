@@ -27,7 +27,7 @@ type Config struct {
 	MaxEvent       int // bytes of one event; bus.DefaultMaxEvent
 	MaxBatch       int // bytes of one batch; bus.DefaultMaxBatch
 	MaxBatchEvents int // events of one batch; bus.DefaultBatchCount
-	MaxBuffered    int // bytes of bodies and arrays in memory at once, over all requests; 256 MiB
+	MaxBuffered    int // bytes of bodies and arrays in memory at once, over all requests, and as many of unacknowledged events; 256 MiB
 
 	// What the process has at once. Negative: no limit.
 	MaxConnections       int // 20,000; an eighth of them, at most 32, only for probes and refusals
@@ -95,11 +95,13 @@ type Server struct {
 	crowded quiet // requests refused because of a limit of the process
 	shrunk  quiet // keys forgotten early
 	slow    quiet // readers let go
+	dead    quiet // events given up
+	spoilt  quiet // streams that came to the damaged end of a log
 
 	draining atomic.Bool
 	drained  context.Context // done once the streams have to end
 	drain    context.CancelFunc
-	loaded   chan struct{} // closed once the dedup keys of the last window are known
+	keys     map[string]*keyLoad // by namespace; never changes
 	loading  sync.WaitGroup
 }
 
@@ -114,20 +116,22 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource(), loaded: make(chan struct{})}
+	s := &Server{config: c, engine: c.Engine, log: c.Logger, inboxes: newIDSource()}
 	s.budget.most = int64(c.MaxBuffered)
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
-	s.crowded.every, s.shrunk.every, s.slow.every = time.Minute, time.Minute, 10*time.Second
+	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
+	s.dead.every, s.dead.burst = time.Minute, 20
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
+		FlightBytes: c.MaxBuffered,
 		DedupWindow: c.DedupWindow,
 		DedupKeys:   max(c.DedupKeys, 0),
 		Lookup:      s.lookup,
 	})
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
 	s.metrics.registry.MustRegister(newLimitCollector(s))
-	s.budget.refused = func() { s.metrics.overLimit(limitBuffered) }
-	s.gate = newGate(c.MaxConnections, c.HeadTimeout, 2*c.WriteTimeout, c.Logger, s.metrics.acceptErrors.Inc)
+	s.budget.refused = func(err error) error { return s.overLimit(limitBuffered, err) }
+	s.gate = newGate(c.MaxConnections, c.HeadTimeout, c.WriteTimeout+unheardFor, c.Logger, s.metrics.acceptErrors.Inc)
 	s.sse, s.ndjson = sseFormat{plain: sseFormats(c.Engine)}, newNDJSONFormat()
 	s.http = &http.Server{
 		Handler:           origins.protect(s, s.routes()),
@@ -141,6 +145,7 @@ func New(c Config) (*Server, error) {
 		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
+	s.keys = newKeyLoads(s)
 	s.loading.Go(s.loadKeys)
 	return s, nil
 }

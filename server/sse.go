@@ -32,7 +32,8 @@ type gapFrame struct {
 	Namespace    string    `json:"namespace"`
 	Requested    string    `json:"requested"`
 	ResumedIndex uint64    `json:"resumed_index"`
-	Lost         *uint64   `json:"lost"` // null: nobody can know
+	Lost         *uint64   `json:"lost"`              // null: nobody can know
+	AtMost       bool      `json:"at_most,omitempty"` // lost is a bound: they could not be counted
 	Reason       string    `json:"reason"`
 	RepairedAt   time.Time `json:"repaired_at,omitzero"` // of damage: the log says the gap itself
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"mime"
 	"net/http"
 	"slices"
@@ -26,6 +27,7 @@ const (
 	maxAttempts        = 1_000_000
 	maxWait            = time.Hour
 	maxArrayBytes      = 4 << 20 // of one JSON array, which is held in memory
+	maxArrayGaps       = 16      // found on the way of one array: they are in a header, and peers take 8 KiB or less
 )
 
 var subscribeParams = []string{
@@ -192,12 +194,11 @@ func (sub *subscription) check(p *params) error {
 // resumePoint returns what a reconnecting reader has seen. The header wins
 // over the parameter that stands for it where headers cannot be set.
 func resumePoint(r *http.Request, p *params) (string, error) {
-	id := r.Header.Get("Last-Event-ID")
-	for _, name := range []string{"last_event_id", "lastEventId"} {
-		if v := p.text(name); id == "" {
-			id = v
-		}
+	one, other := p.text("last_event_id"), p.text("lastEventId")
+	if one != "" && other != "" && one != other {
+		return "", bus.ErrInvalidParameter.With("last_event_id is %.80q and lastEventId %.80q, wanted one of them", one, other)
 	}
+	id := cmp.Or(r.Header.Get("Last-Event-ID"), one, other)
 	if len(id) > maxResumeLen {
 		return "", bus.ErrInvalidID.With("the resume point has %d bytes, at most %d are allowed", len(id), maxResumeLen)
 	}

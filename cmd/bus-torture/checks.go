@@ -1,15 +1,104 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 )
 
-// allChecks are in the order in which they run: first that the harness can fail
-// at all.
-var allChecks = []string{"nosync", "nodirsync", "early", "images-nosync", "images-nodirsync", "histories-early", "kills", "race", "cuts-ext4", "cuts-xfs", "images-ext4", "images-xfs", "histories", "histories-cuts", "errors", "full", "many", "slow", "stop", "twice", "lives"}
+// check is what --checks names.
+type check struct {
+	name    string
+	disks   bool     // it needs disks of its own
+	devices []string // and these
+	tags    string   // of the bus that it builds; those of --tags when empty
+	flags   []string // of the build
+	run     func(ctx context.Context, h *harness, s *settings, name, binary string) error
+}
+
+const fuseDevice = "/dev/fuse"
+
+// checks are in the order in which they run: first that the harness can fail at
+// all.
+var checks = []check{
+	{name: "nosync", disks: true, tags: "nosync", run: isFoundOut},
+	{name: "nodirsync", disks: true, tags: "nodirsync", run: isFoundOut},
+	{name: "early", disks: true, run: isFoundOut},
+	{name: "images-nosync", disks: true, devices: []string{fuseDevice}, tags: "nosync", run: isFoundOutOnImages},
+	{name: "images-nodirsync", disks: true, devices: []string{fuseDevice}, tags: "nodirsync", run: isFoundOutOnImages},
+	{name: "histories-early", disks: true, run: func(ctx context.Context, h *harness, _ *settings, name, binary string) error {
+		return h.earlyHistories(ctx, name, binary, honestCuts)
+	}},
+	{name: "kills", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.kills(ctx, name, binary, s.kills)
+	}},
+	{name: "race", flags: []string{"-race"}, run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.kills(ctx, name, binary, s.race)
+	}},
+	{name: "cuts-ext4", disks: true, run: cutsOn("ext4")},
+	{name: "cuts-xfs", disks: true, run: cutsOn("xfs")},
+	{name: "images-ext4", disks: true, devices: []string{fuseDevice}, run: imagesOf("ext4")},
+	{name: "images-xfs", disks: true, devices: []string{fuseDevice}, run: imagesOf("xfs")},
+	{name: "histories", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.allLegal(ctx, name, binary, s.histories, breaker{})
+	}},
+	{name: "histories-cuts", disks: true, run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.allLegal(ctx, name, binary, s.histories, breaker{on: fileSystems})
+	}},
+	{name: "errors", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.errors(ctx, name, binary, s.errors)
+	}},
+	{name: "full", disks: true, run: plainly((*harness).full)},
+	{name: "many", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.many(ctx, name, binary, s.many)
+	}},
+	{name: "slow", run: plainly((*harness).slow)},
+	{name: "stop", run: plainly((*harness).stop)},
+	{name: "twice", run: func(ctx context.Context, h *harness, _ *settings, name, binary string) error {
+		return h.twice(ctx, name, binary, races)
+	}},
+	{name: "lives", run: func(ctx context.Context, h *harness, s *settings, name, _ string) error {
+		return h.simulate(ctx, name, s.lives)
+	}},
+}
+
+func isFoundOut(ctx context.Context, h *harness, _ *settings, name, binary string) error {
+	return h.honest(ctx, name, binary, lies[name])
+}
+
+func isFoundOutOnImages(ctx context.Context, h *harness, _ *settings, name, binary string) error {
+	return h.honestOnImages(ctx, name, binary, lies[strings.TrimPrefix(name, "images-")])
+}
+
+func cutsOn(kind string) func(context.Context, *harness, *settings, string, string) error {
+	return func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.cuts(ctx, name, binary, s.cuts, ofKind(kind))
+	}
+}
+
+func imagesOf(kind string) func(context.Context, *harness, *settings, string, string) error {
+	return func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.images(ctx, name, binary, s.images, ofKind(kind))
+	}
+}
+
+// plainly is for a check that has no setting of its own.
+func plainly(run func(*harness, context.Context, string, string) error) func(context.Context, *harness, *settings, string, string) error {
+	return func(ctx context.Context, h *harness, _ *settings, name, binary string) error {
+		return run(h, ctx, name, binary)
+	}
+}
+
+func checkNames() []string {
+	var names []string
+	for _, c := range checks {
+		names = append(names, c.name)
+	}
+	return names
+}
 
 // races is how often two servers want one directory at the same moment.
 const races = 20
@@ -18,63 +107,20 @@ const races = 20
 // mount. Without it a check that needs them fails there.
 const noLoop = "BUS_TORTURE_NO_LOOP"
 
+// check runs the one with this name, on a bus that is built for it.
 func (h *harness) check(ctx context.Context, s *settings, name string) error {
-	switch name {
-	case "nosync", "nodirsync", "early":
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, lies[name].tag, nil, func(binary string) error { return h.honest(ctx, name, binary, lies[name]) })
-		})
-	case "images-nosync", "images-nodirsync":
-		lie := lies[strings.TrimPrefix(name, "images-")]
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, lie.tag, nil, func(binary string) error { return h.honestOnImages(ctx, name, binary, lie) })
-		}, "/dev/fuse")
-	case "kills":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.kills(ctx, name, binary, s.kills) })
-	case "race":
-		return h.withBinary(ctx, s.tags, []string{"-race"}, func(binary string) error { return h.kills(ctx, name, binary, s.race) })
-	case "cuts-ext4", "cuts-xfs":
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
-				return h.cuts(ctx, name, binary, s.cuts, ofKind(strings.TrimPrefix(name, "cuts-")))
-			})
-		})
-	case "lives":
-		return h.simulate(ctx, name, s.lives)
-	case "images-ext4", "images-xfs":
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
-				return h.images(ctx, name, binary, s.images, ofKind(strings.TrimPrefix(name, "images-")))
-			})
-		}, "/dev/fuse")
-	case "histories-early":
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.earlyHistories(ctx, name, binary, honestCuts) })
-		})
-	case "histories":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.allLegal(ctx, name, binary, s.histories, breaker{}) })
-	case "histories-cuts":
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, s.tags, nil, func(binary string) error {
-				return h.allLegal(ctx, name, binary, s.histories, breaker{on: fileSystems})
-			})
-		})
-	case "errors":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.errors(ctx, name, binary, s.errors) })
-	case "full":
-		return h.onDisks(name, func() error {
-			return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.full(ctx, name, binary) })
-		})
-	case "many":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.many(ctx, name, binary, s.many) })
-	case "slow":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.slow(ctx, name, binary) })
-	case "stop":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.stop(ctx, name, binary) })
-	case "twice":
-		return h.withBinary(ctx, s.tags, nil, func(binary string) error { return h.twice(ctx, name, binary, races) })
+	i := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
+	if i < 0 {
+		return fmt.Errorf("check %q is not known", name)
 	}
-	return fmt.Errorf("check %q is not known", name)
+	c := checks[i]
+	run := func() error {
+		return h.withBinary(ctx, cmp.Or(c.tags, s.tags), c.flags, func(binary string) error { return c.run(ctx, h, s, name, binary) })
+	}
+	if !c.disks {
+		return run()
+	}
+	return h.onDisks(name, run, c.devices...)
 }
 
 // onDisks runs what needs disks of its own. Where it is known that there can be

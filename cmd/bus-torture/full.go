@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -22,14 +23,41 @@ const fullSize = 32 << 20
 
 var fullBallast = []int{4 << 20, 25 << 20}
 
+// headrooms are what the servers leave free: once nothing, so that writes fail
+// half way, and once so much that none does.
+var headrooms = []int64{0, 2 << 20}
+
 // full runs the other half of D9: a small disk is filled until publishing is
 // refused; who reads and acknowledges goes on, and who publishes does so again
 // as soon as there is room.
 func (h *harness) full(ctx context.Context, check, binary string) error {
 	begun := time.Now()
-	l, err := h.newLife(check, binary, h.seed, max(h.life, 0))
+	var sum verdict
+	refused, acks, answers := 0, 0, 0
+	for number := range headrooms {
+		if h.life >= 0 && number != h.life {
+			continue
+		}
+		f, err := h.fullOnce(ctx, check, binary, number)
+		if err != nil {
+			return fmt.Errorf("life %d: %w", number, err)
+		}
+		refused, acks = refused+f.journal.refusalsOf("no_space"), acks+f.acks
+		answers += f.journal.answersSoFar()
+		sum.add(&f.sum)
+	}
+	h.say(check, "%d publishes found no space, on each disk twice until there was room; %d acks meanwhile; %d events answered: %s; %s",
+		refused, acks, answers, &sum, time.Since(begun).Round(100*time.Millisecond))
+	if sum.faults() > 0 {
+		return fmt.Errorf("%w:\n%s", errFault, sum.told())
+	}
+	return nil
+}
+
+func (h *harness) fullOnce(ctx context.Context, check, binary string, number int) (*filled, error) {
+	l, err := h.newLife(check, binary, h.seed, number)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	mount := filepath.Join(l.dir, "mnt")
 	err = os.Mkdir(mount, 0o700)
@@ -37,30 +65,22 @@ func (h *harness) full(ctx context.Context, check, binary string) error {
 		err = syscall.Mount("tmpfs", mount, "tmpfs", 0, fmt.Sprintf("size=%d", fullSize))
 	}
 	if err != nil {
-		return l.end(fmt.Errorf("a small disk: %w", err))
+		return nil, l.end(fmt.Errorf("a small disk: %w", err))
 	}
 	l.release = func() error { return syscall.Unmount(mount, syscall.MNT_DETACH) }
 	l.server.dir = filepath.Join(mount, "data")
-	l.server.flags = l.drawFlags(int(h.seed%2), []string{"always"})
-	f := &filled{life: l, ballast: []string{filepath.Join(mount, "one"), filepath.Join(mount, "two")}}
-	err = f.live(ctx)
-	refused, answers := l.journal.refusals["no_space"], l.journal.answersSoFar()
-	if err = l.end(err); err != nil {
-		return err
-	}
-	h.say(check, "%d publishes found no space, twice until there was room; %d acks meanwhile; %d events answered: %s; %s",
-		refused, f.acks, answers, &l.sum, time.Since(begun).Round(100*time.Millisecond))
-	if l.sum.faults() > 0 {
-		return fmt.Errorf("%w:\n%s", errFault, l.sum.told())
-	}
-	return nil
+	l.server.flags = append(l.drawFlags(int(h.seed%2), []string{"always"}), "--min-free", strconv.FormatInt(headrooms[number], 10))
+	f := &filled{life: l, mount: mount, headroom: headrooms[number], ballast: []string{filepath.Join(mount, "one"), filepath.Join(mount, "two")}}
+	return f, l.end(f.live(ctx))
 }
 
 // filled is a life on a disk that gets full.
 type filled struct {
 	*life
-	ballast []string
-	acks    int // taken while the disk was full
+	mount    string
+	headroom int64 // what the server leaves free
+	ballast  []string
+	acks     int // taken while the disk was full
 }
 
 func (f *filled) live(ctx context.Context) error {
@@ -125,13 +145,13 @@ func (f *filled) fillTwice(ctx context.Context) error {
 	if _, err := f.look(ctx, f.journal.now(), false); err != nil {
 		return err
 	}
-	if err := f.acknowledge(ctx, acks); err != nil {
+	if err := errors.Join(f.acknowledge(ctx, acks), f.isReady(ctx, false), f.leaves()); err != nil {
 		return err
 	}
 	if err := os.Remove(f.ballast[0]); err != nil {
 		return err
 	}
-	if err := f.goesOn(ctx, "second"); err != nil {
+	if err := errors.Join(f.goesOn(ctx, "second"), f.isReady(ctx, true)); err != nil {
 		return err
 	}
 	if err := f.fill(ctx, "again"); err != nil {
@@ -159,6 +179,37 @@ func (f *filled) goesOn(ctx context.Context, name string) error {
 	}
 	if f.journal.reopen() > 0 {
 		return fmt.Errorf("%w: a log takes no more until it is reopened, though the disk was only full", errFault)
+	}
+	return nil
+}
+
+// isReady asks whether the server says what it can do.
+func (f *filled) isReady(ctx context.Context, want bool) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.server.url()+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := f.http.Do(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	if got := resp.StatusCode == http.StatusOK; got != want {
+		return fmt.Errorf("%w: /readyz is %d %s, with room on the disk: %v", errFault, resp.StatusCode, text, want)
+	}
+	return nil
+}
+
+// leaves looks whether the server has kept its hands off the last of the disk.
+// What was on its way when the limit was met is stored all the same.
+func (f *filled) leaves() error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(f.mount, &s); err != nil {
+		return err
+	}
+	if free := int64(s.Bavail) * s.Bsize; free < f.headroom/2 {
+		return fmt.Errorf("%w: %d bytes are free, and %d were to stay so", errFault, free, f.headroom)
 	}
 	return nil
 }

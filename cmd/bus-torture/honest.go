@@ -65,7 +65,7 @@ func (h *harness) honestOnImages(ctx context.Context, check, binary string, l li
 			if err != nil && (!errors.Is(err, errFault) || ctx.Err() != nil) {
 				return err
 			}
-			images += life.images + 1
+			images += max(life.images, 1) // a life that came to nothing must not go on for ever
 			sum.add(&life.sum)
 		}
 		if l.shown(&sum) == 0 {

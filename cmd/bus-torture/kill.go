@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -47,7 +48,9 @@ func (h *harness) newLife(check, binary string, seed uint64, number int, flags .
 // draw gives each life of each check numbers of its own, so that one can be
 // lived again without those before it.
 func draw(check string, seed uint64, number int) *rand.Rand {
-	return rand.New(rand.NewPCG(seed, uint64(number)<<8|uint64(len(check))))
+	sum := fnv.New64a()
+	sum.Write([]byte(check))
+	return rand.New(rand.NewPCG(seed, sum.Sum64()+uint64(number)))
 }
 
 // end leaves nothing of it behind, but what a fault needs.

@@ -219,10 +219,7 @@ func (m *herd) complete(ctx context.Context) error {
 	for i := range m.streams {
 		want += int64(len(m.due[i%len(m.due)]))
 	}
-	for deadline := time.Now().Add(patience); m.arrived.Load() < want && time.Now().Before(deadline) && ctx.Err() == nil; {
-		pause(ctx, 10*time.Millisecond)
-	}
-	return ctx.Err()
+	return until(ctx, "what every stream is due", func() bool { return m.arrived.Load() >= want })
 }
 
 // leave drops all streams at the same time, half of them by a reset, and waits

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -81,6 +82,19 @@ func copyTree(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, b, 0o600)
+}
+
+// until waits for what has to come, and calls it a fault when it does not.
+func until(ctx context.Context, what string, done func() bool) error {
+	for deadline := time.Now().Add(patience); !done(); pause(ctx, time.Millisecond) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%w: waited %s in vain for %s", errFault, patience, what)
+		}
+	}
+	return nil
 }
 
 // indent sets text below the line of its check.

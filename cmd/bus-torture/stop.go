@@ -62,8 +62,9 @@ func (m *herd) stopUnderLoad(ctx context.Context) (time.Duration, error) {
 	}
 	p := &powered{life: m.life}
 	end := p.load(ctx)
-	for deadline := time.Now().Add(patience); m.journal.answersSoFar() < 300 && time.Now().Before(deadline) && ctx.Err() == nil; {
-		pause(ctx, time.Millisecond)
+	if err := until(ctx, "300 answers", func() bool { return m.journal.answersSoFar() >= 300 }); err != nil {
+		end()
+		return 0, err
 	}
 	pause(ctx, time.Duration(m.rand.Int64N(int64(200*time.Millisecond))))
 	begun := time.Now()

@@ -44,10 +44,11 @@ func (l *life) secondIsRefused(ctx context.Context) error {
 		return err
 	}
 	crowd := newCrowd(ctx, "t", l.server.url(), l.journal, l.rand)
-	for l.journal.answersSoFar() < 200 && ctx.Err() == nil {
-		pause(ctx, time.Millisecond)
-	}
+	err := until(ctx, "200 answers", func() bool { return l.journal.answersSoFar() >= 200 })
 	crowd.end()
+	if err != nil {
+		return err
+	}
 	before, err := sums(l.server.dir)
 	if err != nil {
 		return err

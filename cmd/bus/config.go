@@ -28,7 +28,7 @@ type serverConfig struct {
 	MaxEvent       byteSize   `env:"MAX_EVENT" envDefault:"1MiB" flag:"max-event" usage:"bytes of one event"`
 	MaxBatch       byteSize   `env:"MAX_BATCH" envDefault:"8MiB" flag:"max-batch" usage:"bytes of one batch"`
 	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
-	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests"`
+	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests, and as many of unacknowledged events"`
 	MinFree        room       `env:"MIN_FREE" envDefault:"16MiB" flag:"min-free" usage:"bytes of the disk that stay free: below it events are refused; 0: none"`
 
 	MaxConnections       count `env:"MAX_CONNECTIONS" envDefault:"20000" flag:"max-connections" usage:"connections at once; 0: as many as there are descriptors for, which is never exceeded"`

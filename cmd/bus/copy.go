@@ -72,7 +72,7 @@ func copyEvents(c *cli.Context) error {
 		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "copied %d events, skipped %d that were there\n", t.stored, t.skipped)
-	return d.verdict()
+	return errors.Join(t.verdict(), d.verdict())
 }
 
 // checkEnds refuses what cannot be meant. A directory copied into itself would

@@ -190,7 +190,7 @@ func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 			return nil
 		}
 		if damage, ok := errors.AsType[*bus.DamageError](err); ok && !damage.Repaired.IsZero() {
-			_ = (&damages{talk: c.App.ErrWriter}).gone(lostEvents{name, damage.From, damage.Next, "damage", damage.Repaired})
+			_ = (&damages{talk: c.App.ErrWriter}).gone(newLost(damage))
 			reader.Seek(damage.Next)
 			continue
 		}

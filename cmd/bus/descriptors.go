@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"math"
 )
@@ -35,7 +36,11 @@ func (s *serverConfig) boundConnections(limit uint64, log *slog.Logger) error {
 		s.MaxConnections = room
 	}
 	if s.MaxConnections > room {
-		log.Warn("there are fewer descriptors than --max-connections asks for: raise them with ulimit -n, or LimitNOFILE= of the systemd unit",
+		level := slog.LevelInfo
+		if room < s.MaxConnections-s.MaxConnections/10 {
+			level = slog.LevelWarn // not for the few that the logs need themselves
+		}
+		log.Log(context.Background(), level, "there are fewer descriptors than --max-connections asks for: raise them with ulimit -n, or LimitNOFILE= of the systemd unit",
 			"max_connections", int(s.MaxConnections), "descriptors", limit, "kept_for_files", files, "connections", int(room))
 		s.MaxConnections = room
 	}

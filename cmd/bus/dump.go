@@ -121,11 +121,13 @@ func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, damag
 // writeWhole makes a file that is there whole or not at all: what is written
 // stands under another name until it is on the disk.
 func writeWhole(path string, write func(io.Writer) error) error {
-	partial := path + ".partial"
-	f, err := os.OpenFile(partial, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// A name that nobody can have taken before: behind a link, or in a file that
+	// others may read, the clear text would be theirs.
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.partial")
 	if err != nil {
 		return hint(err, "choose a file that can be written with --output")
 	}
+	partial := f.Name()
 	err = write(f)
 	if err == nil {
 		err = f.Sync()

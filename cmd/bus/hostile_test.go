@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -154,6 +156,10 @@ func liar(t *testing.T, stream func(w http.ResponseWriter, r *http.Request)) str
 	return web.URL
 }
 
+func repairedGap(namespace string, lost int) string {
+	return fmt.Sprintf("event: gap\ndata: {\"namespace\":%q,\"requested\":\"#1\",\"resumed_index\":3,\"lost\":%d,\"reason\":\"damage\",\"repaired_at\":\"2026-01-01T00:00:00Z\"}\n\n", namespace, lost)
+}
+
 func TestACopyOfAServerThatLiesEndsWithWhatIsWrong(t *testing.T) {
 	msg := func(index int, subject, id string) string {
 		return fmt.Sprintf("id: e_%d\nevent: msg\ndata: {\"id\":%q,\"subject\":%q,\"index\":%d,\"payload\":1}\n\n", index, id, subject, index)
@@ -167,6 +173,9 @@ func TestACopyOfAServerThatLiesEndsWithWhatIsWrong(t *testing.T) {
 		"another namespace":        {msg(1, "other.x", "a") + end, "not asked for"},
 		"a path as a subject":      {msg(1, "app/../../x", "a") + end, "cannot be read"},
 		"a line in an id":          {msg(1, "app.x", "a\n{}") + end, "cannot be read"},
+		"a gap before the start":   {repairedGap("app", 9) + end, "which cannot be"},
+		"a gap of nothing":         {repairedGap("app", 0) + end, "which cannot be"},
+		"a gap of another log":     {repairedGap("other", 1) + end, "which cannot be"},
 		"an event that never ends": {"event: msg\ndata: " + strings.Repeat("x", 42<<20), "more than"},
 	} {
 		for _, to := range []string{"copy", "dump"} {

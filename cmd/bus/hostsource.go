@@ -106,7 +106,7 @@ func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func(
 	for event, err := range s.client.Get(ctx, options...) {
 		if err != nil {
 			gaps, jump = true, true
-			if err := s.problem(err); err != nil {
+			if err := s.problem(w, err); err != nil {
 				return err
 			}
 			continue
@@ -148,13 +148,16 @@ func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) 
 
 // problem decides what a gap means: what retention has deleted is not missing,
 // what is damaged is, and what was repaired is told.
-func (s *hostSource) problem(err error) error {
+func (s *hostSource) problem(w wanted, err error) error {
 	if gap, ok := errors.AsType[*client.GapError](err); ok || errors.Is(err, bus.ErrCorrupt) {
 		if ok && gap.Reason == "retention" {
 			return nil // they were given up on purpose
 		}
 		if ok && !gap.RepairedAt.IsZero() {
-			return s.damages.gone(lostEvents{gap.Namespace, gap.ResumedIndex - gap.Lost, gap.ResumedIndex, gap.Reason, gap.RepairedAt})
+			if gap.Lost == 0 || gap.Lost >= gap.ResumedIndex || gap.Namespace != w.namespace {
+				return fmt.Errorf("%s says that %d events before index %d of %.100q are lost, which cannot be; is it a bus server?", shown(s.url), gap.Lost, gap.ResumedIndex, gap.Namespace)
+			}
+			return s.damages.gone(lostEvents{Namespace: gap.Namespace, From: gap.ResumedIndex - gap.Lost, Next: gap.ResumedIndex, AtMost: gap.AtMost, Reason: gap.Reason, RepairedAt: gap.RepairedAt})
 		}
 		return s.damages.met(err)
 	}

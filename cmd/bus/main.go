@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -32,6 +33,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return report(stderr, app.RunContext(ctx, args))
 }
 
+// oneSignal is how long a second signal is taken for the first: timeout and
+// others signal a process, and then the group that it is in.
+const oneSignal = 200 * time.Millisecond
+
 // interruptible ends the context at the first interrupt or termination signal,
 // and the process at the second. The second is not left to the system: process
 // 1 of a container would not die of it.
@@ -41,17 +46,20 @@ func interruptible(parent context.Context, stderr io.Writer) (context.Context, f
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
-		for range 2 {
+		for first := (time.Time{}); ; {
 			select {
 			case <-signals:
 			case <-done:
 				return
 			}
-			if ctx.Err() != nil {
+			switch {
+			case first.IsZero():
+				first = time.Now()
+				cancel()
+			case time.Since(first) >= oneSignal:
 				fmt.Fprintln(stderr, "bus: stopped at once by a second signal")
 				os.Exit(exitFailed)
 			}
-			cancel()
 		}
 	}()
 	return ctx, func() {
@@ -108,6 +116,7 @@ func commands() []*cli.Command {
 		debugCommand(),
 		verifyCommand(),
 		repairCommand(),
+		benchCommand(),
 		keygenCommand(),
 		healthCommand(),
 		versionCommand(),

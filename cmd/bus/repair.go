@@ -17,7 +17,7 @@ func repairCommand() *cli.Command {
 		Name:  "repair",
 		Usage: "set damaged blocks of a log aside, and keep all good ones",
 		Description: `Shows what is damaged and what would be kept, and writes nothing. With --write
-it does it, which takes a directory that no server has open:
+it is done. Stop the server first:
 
    bus repair --path ./data
    bus repair --path ./data --write
@@ -53,8 +53,8 @@ and is still there.`,
 // mended is what repair says of a namespace.
 type mended struct {
 	verdict
-	SetAside []repaired `json:"set_aside,omitempty"` // the gaps that are made of the damage
-	Room     int64      `json:"room,omitempty"`      // bytes that it takes beside the log
+	SetAside []repaired `json:"new_gaps,omitempty"`     // the gaps that are made of the damage
+	Room     int64      `json:"bytes_needed,omitempty"` // bytes that it takes beside the log
 	Done     bool       `json:"done"`
 	Problem  string     `json:"problem,omitempty"` // why it cannot be repaired
 }
@@ -147,18 +147,18 @@ func printMended(w io.Writer, m mended, asJSON bool) error {
 		fmt.Fprintf(&b, "  %s\n", m.Problem)
 	}
 	if m.Torn != "" {
-		fmt.Fprintf(&b, "  an unfinished last commit, never answered, is no damage and will be cut at the next start: %s\n", oneLine(m.Torn))
+		fmt.Fprintf(&b, "  an unfinished end, not known to have been synced, is no damage and will be cut at the next start: %s\n", oneLine(m.Torn))
 	}
 	return writeOut(w, []byte(b.String()))
 }
 
 // outcome is the first line.
 func (m *mended) outcome() string {
-	kept := fmt.Sprintf("%d events in %d blocks, %d bytes", m.Events, m.Blocks, m.GoodBytes)
+	kept := fmt.Sprintf("%s in %d blocks, %d bytes", countOf(m.Events, false), m.Blocks, m.GoodBytes)
 	lost := fmt.Sprintf("%s, %d bytes", countOf(m.LostEvents, m.AtMost), m.LostBytes)
 	switch {
 	case m.Good:
-		return fmt.Sprintf("nothing to repair, %s are good", kept)
+		return fmt.Sprintf("nothing to repair; good: %s", kept)
 	case m.Problem != "":
 		return "CANNOT BE REPAIRED, and was left as it is"
 	case m.Done:

@@ -25,7 +25,8 @@ of are told on stderr.
    bus restore --path ./data --input events.json
    gunzip < orders.json.gz | bus restore --host http://localhost:2021 --input -
 
-Exit code 3: the dump is cut off or damaged; nothing was written.`,
+Exit code 3: the dump is cut off or damaged, and nothing was written; or it was
+written but for events that this very log has lost to damage.`,
 		Flags: append([]cli.Flag{
 			placeFlag(), hostFlag(),
 			&cli.StringFlag{Name: "input", Usage: "`FILE` of bus dump; - reads stdin; required"},
@@ -66,7 +67,7 @@ func restore(c *cli.Context) error {
 		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "restored %d events, skipped %d that were there\n", t.stored, t.skipped)
-	return nil
+	return t.verdict()
 }
 
 // openDump returns the file to read twice. What comes through a pipe is put

@@ -81,7 +81,14 @@ func openEngine(dir string, o disk.Options, ring *crypto.Keyring) (*disk.Engine,
 	if ring != nil { // a nil pointer in the interface would not be "plain"
 		o.Sealing = ring
 	}
-	return disk.Open(dir, o)
+	engine, err := disk.Open(dir, o)
+	switch {
+	case errors.Is(err, disk.ErrSealed):
+		return nil, hint(err, "with --secret-key-file or BUS_SECRET_KEY_FILE")
+	case errors.Is(err, crypto.ErrWrongKey):
+		return nil, hint(err, "--secret-key-file takes the newest, --old-secret-key-file older ones")
+	}
+	return engine, err
 }
 
 // serverOptions is the part of the configuration that is about HTTP.
@@ -133,6 +140,10 @@ func serveEngine(ctx context.Context, cfg *serverConfig, engine *disk.Engine, lo
 		return errors.Join(hint(err, "give --addr an address such as :2021 or 127.0.0.1:2021 on which nothing else listens"), s.Shutdown(context.Background()))
 	}
 	warnOfUndeclared(log, cfg.Path, engine.Namespaces())
+	for _, name := range engine.Namespaces() {
+		info := engine.Inspect(name)
+		log.Info("serving", "namespace", name, "events", info.Events, "last_index", info.Last, "bytes", info.Bytes)
+	}
 	log.Info("listening", "addr", l.Addr().String(), "path", cfg.Path, "namespaces", engine.Namespaces(),
 		"durability", engine.Durability(), "sealed", sealed, "max_connections", int(cfg.MaxConnections), "version", buildVersion().Version)
 	if beyondLoopback(l.Addr()) {

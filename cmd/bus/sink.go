@@ -15,9 +15,16 @@ import (
 // sink is where restore and copy write: a directory, or a server.
 type sink interface {
 	// write stores the events, which are of one namespace, in their order, and
-	// leaves out those whose id is there. It returns how many it stored.
-	write(ctx context.Context, namespace string, events []bus.Event) (stored int, err error)
+	// leaves out those whose id is there, and those whose id is that of an event
+	// which this very log has lost.
+	write(ctx context.Context, namespace string, events []bus.Event) (written, error)
 	close() error
+}
+
+// written is what became of events; those in neither number were there.
+type written struct {
+	stored int
+	lost   int // their ids are places of this log at which nothing can ever stand again
 }
 
 // openSink opens what a flag names for the namespaces that will be written.
@@ -53,7 +60,7 @@ func (s *dirSink) close() error {
 }
 
 // write commits what is not there as one, all or nothing.
-func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
+func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Event) (written, error) {
 	there := s.known[namespace]
 	if there == nil {
 		there = newKnown(s.engine, namespace)
@@ -62,14 +69,19 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 	fresh := make([]bus.Event, 0, len(events))
 	var places []int                          // of the fresh ones among events
 	seen := make(map[string]int, len(events)) // an id may stand twice in one batch
+	lost := 0
 	for i := range events {
 		e := &events[i]
 		have, err := there.has(ctx, e)
+		if isLost(err) {
+			lost++
+			continue
+		}
 		if err != nil {
-			return 0, bus.AtLine(err, i+1)
+			return written{}, bus.AtLine(err, i+1)
 		}
 		if first, twice := seen[e.Id]; twice && !sameEvent(&events[first], e) {
-			return 0, bus.AtLine(bus.ErrInvalidEvent.With("the id %s stands for two different events: the source is not what bus wrote", e.Id), i+1)
+			return written{}, bus.AtLine(bus.ErrInvalidEvent.With("the id %s stands for two different events: the source is not what bus wrote", e.Id), i+1)
 		} else if have || twice {
 			continue
 		}
@@ -77,16 +89,22 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 		fresh, places = append(fresh, *e), append(places, i)
 	}
 	if len(fresh) == 0 {
-		return 0, nil
+		return written{lost: lost}, nil
 	}
 	err := s.engine.Append(ctx, namespace, fresh)
 	if e, ok := bus.AsError(err); ok && (e.Line > 0 || len(fresh) == 1) {
 		err = bus.AtLine(err, places[max(e.Line, 1)-1]+1)
 	}
 	if err != nil {
-		return 0, err // all or none
+		return written{}, err // all or none
 	}
-	return len(fresh), nil
+	return written{stored: len(fresh), lost: lost}, nil
+}
+
+// isLost tells of an event that the log has lost and says so itself.
+func isLost(err error) bool {
+	damage, ok := errors.AsType[*bus.DamageError](err)
+	return ok && !damage.Repaired.IsZero() || errors.Is(err, bus.ErrEventLost)
 }
 
 // hostSink writes through a server.
@@ -117,13 +135,42 @@ func openHostSink(ctx context.Context, url string, namespaces []string) (sink, e
 func (s *hostSink) close() error { return nil }
 
 // write leaves it to the server to find what is there: it answers a known id
-// with a receipt that says so. A key may make it take one event for another,
+// with a receipt that says so. A batch with an event that its log has lost is
+// refused at that event, and is sent again without it.
+func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
+	for rest := events; len(rest) > 0; {
+		part, lost := rest, false
+		stored, err := s.put(ctx, part)
+		if e, ok := bus.AsError(err); ok && errors.Is(e, bus.ErrEventLost) {
+			// Nothing of the batch is stored; what comes before it can be.
+			part, lost = part[:max(e.Line, 1)-1], true
+			stored, err = s.put(ctx, part)
+		}
+		all.stored += stored
+		if e, ok := bus.AsError(err); ok && e.Line > 0 {
+			err = bus.AtLine(err, len(events)-len(rest)+e.Line)
+		}
+		if err != nil {
+			return all, err
+		}
+		if rest = rest[len(part):]; lost {
+			all.lost++
+			rest = rest[1:]
+		}
+	}
+	return all, nil
+}
+
+// put stores a batch. A key may make the server take one event for another,
 // which is an error here, since the event would be missing.
-func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Event) (int, error) {
+func (s *hostSink) put(ctx context.Context, events []bus.Event) (stored int, err error) {
+	if len(events) == 0 {
+		return 0, nil
+	}
 	resp := s.client.Put(ctx, client.WithBatch(events...), client.WithTimeout(putTimeout))
-	err := resp.Error()
+	err = resp.Error()
 	if errors.Is(err, bus.ErrTooLarge) && len(events) > 1 {
-		return s.halves(ctx, namespace, events)
+		return s.halves(ctx, events)
 	}
 	if err != nil && len(events) == 1 {
 		err = bus.AtLine(err, 1)
@@ -134,7 +181,6 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 	if len(resp.Receipts) != len(events) {
 		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", shown(s.url), len(resp.Receipts), len(events))
 	}
-	stored := 0
 	for i, receipt := range resp.Receipts {
 		if receipt.Id != events[i].Id {
 			return stored, fmt.Errorf("the server took event %s for a repeat of %s, which has the same key; restore into a directory with --path instead", events[i].Id, oneLine(receipt.Id))
@@ -147,13 +193,13 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 }
 
 // halves writes a batch that is over the server's limit in two.
-func (s *hostSink) halves(ctx context.Context, namespace string, events []bus.Event) (int, error) {
+func (s *hostSink) halves(ctx context.Context, events []bus.Event) (int, error) {
 	half := len(events) / 2
-	first, err := s.write(ctx, namespace, events[:half])
+	first, err := s.put(ctx, events[:half])
 	if err != nil {
 		return first, err
 	}
-	second, err := s.write(ctx, namespace, events[half:])
+	second, err := s.put(ctx, events[half:])
 	if e, ok := bus.AsError(err); ok && e.Line > 0 {
 		err = bus.AtLine(err, half+e.Line)
 	}

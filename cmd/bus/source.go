@@ -118,15 +118,20 @@ type damages struct {
 type lostEvents struct {
 	Namespace  string    `json:"namespace"`
 	From       uint64    `json:"from"`
-	Next       uint64    `json:"next"` // first index behind them
+	Next       uint64    `json:"next"`              // first index behind them
+	AtMost     bool      `json:"at_most,omitempty"` // not all of them need have been there
 	Reason     string    `json:"reason"`
 	RepairedAt time.Time `json:"repaired_at"`
+}
+
+func newLost(d *bus.DamageError) lostEvents {
+	return lostEvents{Namespace: d.Namespace, From: d.From, Next: d.Next, AtMost: d.AtMost, Reason: "damage", RepairedAt: d.Repaired}
 }
 
 // gone tells of events that are lost for good, in words and to whom it concerns.
 func (d *damages) gone(l lostEvents) error {
 	fmt.Fprintf(d.talk, "bus: gap in namespace %s: %s lost to damage, repaired %s\n",
-		oneLine(l.Namespace), lost(wound{From: l.From, Next: l.Next}), l.RepairedAt.UTC().Format(time.RFC3339))
+		oneLine(l.Namespace), lost(wound{From: l.From, Next: l.Next, AtMost: l.AtMost}), l.RepairedAt.UTC().Format(time.RFC3339))
 	if d.lost == nil {
 		return nil
 	}
@@ -211,7 +216,7 @@ func (s *dirSource) read(ctx context.Context, w wanted, follow bool, take func([
 		case errors.Is(err, io.EOF):
 			return nil
 		case damaged && !damage.Repaired.IsZero():
-			if err := s.damages.gone(lostEvents{w.namespace, damage.From, damage.Next, "damage", damage.Repaired}); err != nil {
+			if err := s.damages.gone(newLost(damage)); err != nil {
 				return err
 			}
 			reader.Seek(damage.Next)

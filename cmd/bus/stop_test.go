@@ -48,6 +48,10 @@ func TestSecondSignalEndsTheServerAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.until(func() bool { return s.says(`"msg":"stopping"`) })
+	s.until(func() bool { // those that follow at once count as the first
+		s.cmd.Process.Signal(syscall.SIGTERM)
+		return s.says("second signal")
+	})
 	if got, want := s.stop(syscall.SIGTERM), exitFailed; got != want {
 		t.Errorf("got exit code %d, want %d", got, want)
 	}

@@ -24,7 +24,7 @@ type transfer struct {
 	pending   []bus.Event
 	size      int
 
-	stored, skipped uint64
+	stored, skipped, lost uint64
 }
 
 // add takes events, and writes when enough have come together.
@@ -49,15 +49,24 @@ func (t *transfer) flush(ctx context.Context) error {
 	if len(t.pending) == 0 {
 		return nil
 	}
-	stored, err := t.sink.write(ctx, t.namespace, t.pending)
-	t.stored += uint64(stored)
+	did, err := t.sink.write(ctx, t.namespace, t.pending)
+	t.stored, t.lost = t.stored+uint64(did.stored), t.lost+uint64(did.lost)
 	if err != nil {
 		return err
 	}
-	t.skipped += uint64(len(t.pending) - stored)
+	t.skipped += uint64(len(t.pending) - did.stored - did.lost)
 	t.pending, t.size = t.pending[:0], 0
-	t.progress.show(t.stored + t.skipped)
+	t.progress.show(t.stored + t.skipped + t.lost)
 	return nil
+}
+
+// verdict is an error when events could not be put back: a log that has lost
+// some to damage has their places and ids for ever.
+func (t *transfer) verdict() error {
+	if t.lost == 0 {
+		return nil
+	}
+	return damageError(fmt.Errorf("%s could not be put back: this log has lost them to damage, and their ids are places in it at which nothing can stand again; write into another directory to have all of them", countOf(t.lost, false)))
 }
 
 // progress counts on a terminal, and says nothing elsewhere.

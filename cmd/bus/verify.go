@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,8 @@ type verdict struct {
 	Torn       string     `json:"torn,omitempty"`    // an unfinished last commit, which is no damage
 	Damage     []wound    `json:"damage,omitempty"`
 	Gaps       []repaired `json:"gaps,omitempty"` // damage of before, which was repaired
+
+	strange bool // it holds records that are no events
 }
 
 // wound is a place that cannot be read.
@@ -88,14 +91,17 @@ func verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	bad := 0
+	damaged, strange := 0, 0
 	for _, name := range list {
 		v, err := verifyOne(dir, name, ring)
 		if err != nil {
 			return err
 		}
-		if !v.Good {
-			bad++
+		switch {
+		case v.strange && !v.damaged():
+			strange++
+		case !v.Good:
+			damaged++
 		}
 		if err := printVerdict(c.App.Writer, v, c.Bool("json")); err != nil {
 			return err
@@ -104,8 +110,11 @@ func verify(c *cli.Context) error {
 			return errors.New("interrupted before the end; run it again")
 		}
 	}
-	if bad > 0 {
-		return damageError(fmt.Errorf("damage was found in %d of %d namespaces; bring it back from a backup, or see with bus repair what would be kept", bad, len(list)))
+	switch {
+	case damaged > 0:
+		return damageError(fmt.Errorf("damage was found in %d of %d namespaces; bring it back from a backup, or see with bus repair what would be kept", damaged, len(list)))
+	case strange > 0:
+		return damageError(fmt.Errorf("%d of %d namespaces hold records that are whole and no events: another program or a newer release has written them, so use that one", strange, len(list)))
 	}
 	return nil
 }
@@ -126,6 +135,7 @@ func verifyOne(dir, name string, ring *crypto.Keyring) (verdict, error) {
 		v.Damage = append(v.Damage, wound{Offset: broken.Offset, From: broken.From, Next: broken.Next, Why: broken.Why})
 		err = nil
 	}
+	v.strange = r.Strange > 0
 	for _, d := range r.Unreadable {
 		v.Damage = append(v.Damage, wound{From: d.From, Next: d.Next, Lost: 1, Why: d.Err.Error()})
 	}
@@ -167,9 +177,9 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 	if !v.Good {
 		word = "DAMAGED"
 	}
-	fmt.Fprintf(&b, "%s: %s, %d events in %d blocks, %d bytes, checked: %s\n", v.Namespace, word, v.Events, v.Blocks, v.Bytes, v.checked())
+	fmt.Fprintf(&b, "%s: %s, %s in %d blocks, %d bytes, checked: %s\n", v.Namespace, word, countOf(v.Events, false), v.Blocks, v.Bytes, v.checked())
 	if v.LostBytes > 0 {
-		fmt.Fprintf(&b, "  good: %d events and %d bytes; lost: %s and %d bytes\n", v.Events, v.GoodBytes, countOf(v.LostEvents, v.AtMost), v.LostBytes)
+		fmt.Fprintf(&b, "  good: %s and %d bytes; lost: %s and %d bytes\n", countOf(v.Events, false), v.GoodBytes, countOf(v.LostEvents, v.AtMost), v.LostBytes)
 	}
 	for _, d := range v.Damage {
 		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(v.File), lost(d), oneLine(d.Why))
@@ -178,7 +188,7 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 		fmt.Fprintf(&b, "  a gap, repaired %s: %s lost; %s\n", stamp(g.RepairedAt), lost(wound{From: g.From, Next: g.Next, AtMost: g.AtMost}), g.where())
 	}
 	if v.Torn != "" {
-		fmt.Fprintf(&b, "  an unfinished last commit, never answered, will be cut at the next start: %s\n", oneLine(v.Torn))
+		fmt.Fprintf(&b, "  an unfinished end, not known to have been synced, will be cut at the next start: %s\n", oneLine(v.Torn))
 	}
 	return writeOut(w, []byte(b.String()))
 }
@@ -201,6 +211,12 @@ func countOf(n uint64, atMost bool) string {
 		text = "at most " + text
 	}
 	return text
+}
+
+// damaged reports whether there is a place that cannot be read, beside records
+// that are no events.
+func (v *verdict) damaged() bool {
+	return slices.ContainsFunc(v.Damage, func(d wound) bool { return d.Offset > 0 })
 }
 
 // checked says how much the verdict is worth.

@@ -192,7 +192,7 @@ func BenchmarkSettle(b *testing.B) {
 func BenchmarkInflight(b *testing.B) {
 	for _, window := range []int{64, 10_000} {
 		b.Run(strconv.Itoa(window), func(b *testing.B) {
-			fs := newFlights(AckSpec{Redelivery: time.Hour, Inflight: window})
+			fs := newFlights(&Stream{hub: &Hub{flown: flown{most: 1 << 40}}}, AckSpec{Redelivery: time.Hour, Inflight: window})
 			c := &cursor{}
 			events := load(1, 2*window, "a.created")
 			now, i := time.Now(), 0

@@ -98,6 +98,9 @@ func (s *Stream) over(ending bool) error {
 // It reports whether there may be more at once.
 func (s *Stream) collectFrom(c *cursor, ending bool) (more bool) {
 	for {
+		if c.mode == reading && !ending {
+			c.look()
+		}
 		if s.rested(c) {
 			return false
 		}

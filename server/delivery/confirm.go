@@ -102,6 +102,9 @@ func (a *confirms) note(consumer string, settled []Settled) {
 		return
 	}
 	for i := range settled {
+		if settled[i].Refused {
+			continue
+		}
 		id := settled[i].EventID
 		for _, c := range a.waiting[id] {
 			c.count(consumer)

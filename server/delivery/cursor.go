@@ -32,6 +32,7 @@ type cursor struct {
 	subject  string // the last one matched against patterns
 	matches  bool   // what came of it
 	gap      *Gap   // found and not yet said
+	looked   bool   // for damage at the log's end, which is said once
 
 	// Guarded by stream.mu. Only Next's goroutine writes mode and rest, and, but
 	// for push, pos, so it may read them without; push is for a mode in which it
@@ -100,9 +101,9 @@ func (c *cursor) position(delivered uint64) uint64 {
 	return at
 }
 
-// done reports whether a bounded cursor is at its end.
+// done reports whether a bounded cursor is at its end, with nothing left to say.
 func (c *cursor) done(delivered uint64) bool {
-	return c.until > 0 && c.position(delivered) >= c.until
+	return c.gap == nil && c.until > 0 && c.position(delivered) >= c.until
 }
 
 // carried reports whether the event was one for this cursor to hand on, and it

@@ -17,12 +17,13 @@ const (
 
 // Dedup remembers the idempotency keys of events that have been appended, so
 // that a repeated publish gets the first one's receipt. A key counts only once
-// its event is stored. Keys are kept as hashes: about 130 bytes a key, and what
-// an id takes that its publisher chose. A full memory forgets its oldest keys. All
+// its event is stored. Keys are kept as hashes; HTTP_API.md says what they cost, more when
+// the publisher chose the id. A full memory forgets its oldest keys. All
 // methods may be called from many goroutines.
 type Dedup struct {
 	window time.Duration
 	most   int
+	start  time.Time
 
 	mu      sync.Mutex // guards the rest
 	known   map[digest]uint32
@@ -42,8 +43,8 @@ type entry struct {
 	key         digest
 	fingerprint [16]byte
 	position    bus.Position
-	createdAt   int64 // Unix nanoseconds
-	until       int64 // when it is forgotten
+	createdAt   int64         // Unix nanoseconds
+	until       time.Duration // when it is forgotten, by Dedup.now
 }
 
 // Key is an idempotency key with a hash of what was published under it.
@@ -80,6 +81,7 @@ func NewDedup(window time.Duration, most int) *Dedup {
 	}
 	return &Dedup{
 		window:  window,
+		start:   time.Now(),
 		most:    orDefault(most, defaultDedupKeys),
 		known:   make(map[digest]uint32),
 		pending: make(map[digest]*Reservation),
@@ -87,6 +89,10 @@ func NewDedup(window time.Duration, most int) *Dedup {
 		strange: make(map[uint32]string),
 	}
 }
+
+// now is the time that has passed. A clock that is set to another time forgets no
+// key by it, and keeps none.
+func (d *Dedup) now() time.Duration { return time.Since(d.start) }
 
 func digestOf(namespace, key string) digest {
 	h := sha256.New()
@@ -142,7 +148,7 @@ func (d *Dedup) BeginBatch(ctx context.Context, namespace string, keys []Key) (*
 func (d *Dedup) try(namespace string, keys []Key, digests []digest) (*Reservation, []*Duplicate, <-chan struct{}, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now().UnixNano()
+	now := d.now()
 	d.expire(now)
 	for _, key := range digests {
 		if other := d.pending[key]; other != nil {
@@ -183,9 +189,9 @@ func (r *Reservation) Commit(receipts ...Receipt) (early int) {
 	if !r.end() {
 		return 0
 	}
-	now := time.Now()
+	now := d.now()
 	for i, key := range r.keys[:min(len(r.keys), len(receipts))] {
-		early += d.remember(r.namespace, key, r.fingerprints[i], receipts[i], now.UnixNano(), now.Add(d.window).UnixNano())
+		early += d.remember(r.namespace, key, r.fingerprints[i], receipts[i], now, now+d.window)
 	}
 	return early
 }

@@ -45,5 +45,5 @@
 // Source.Bounds, which must not wait or call back. Stream.mu, too, is held over
 // Encode, by a stream that replays. No lock is held while a Reader reads, while
 // anybody waits, and while a caller's code runs otherwise. Dedup.mu and
-// confirms.mu stand alone.
+// confirms.mu stand alone; under flown.mu nothing else is locked.
 package delivery

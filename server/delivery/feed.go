@@ -138,6 +138,7 @@ func since(events []bus.Event, from uint64) []bus.Event {
 // atEnd reports whether a Reader's error at an index only says that there is
 // nothing yet. Damage is an end as well, as long as nothing behind it is
 // visible: otherwise feed and streams would send each other round in circles.
+// Each stream has said it by itself before it came here: see cursor.look.
 func (f *feed) atEnd(err error, from uint64) bool {
 	if errors.Is(err, io.EOF) {
 		return true

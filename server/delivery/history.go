@@ -23,23 +23,19 @@ type Entry struct {
 func (d *Dedup) Load(namespace string, entries []Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
+	now, clock := d.now(), time.Now()
 	for i := range entries {
 		e := &entries[i]
 		at := e.At
 		if at.IsZero() {
 			at = e.CreatedAt
 		}
-		until := at.Add(d.window)
-		if !until.After(now) {
+		// A clock that went back must not make a key live longer than the window.
+		left := d.window - max(clock.Sub(at), 0)
+		if left <= 0 {
 			continue
 		}
-		// A clock that went back must not make a key live longer than the window.
-		latest := now.Add(d.window)
-		if until.After(latest) {
-			until = latest
-		}
-		d.remember(namespace, digestOf(namespace, e.Key.Key), e.Fingerprint, e.Receipt, now.UnixNano(), until.UnixNano())
+		d.remember(namespace, digestOf(namespace, e.Key.Key), e.Fingerprint, e.Receipt, now, now+left)
 	}
 }
 
@@ -47,7 +43,7 @@ func (d *Dedup) Load(namespace string, entries []Entry) {
 func (d *Dedup) Len() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.expire(time.Now().UnixNano())
+	d.expire(d.now())
 	return len(d.known)
 }
 
@@ -96,7 +92,7 @@ func (h *history) pop() uint32 {
 
 // remember adds a key, or replaces what was known under it. The oldest makes room
 // for it; early is how many of those were not over yet. The caller holds d.mu.
-func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r Receipt, now, until int64) (early int) {
+func (d *Dedup) remember(namespace string, key digest, fingerprint [16]byte, r Receipt, now, until time.Duration) (early int) {
 	h := d.seen[namespace]
 	if h == nil {
 		h = &history{}
@@ -147,7 +143,7 @@ func (d *Dedup) receipt(slot uint32) *Duplicate {
 // expire forgets what is over, front by front, and at most expireStep keys a
 // namespace: after a quiet time a million may be over at once, and one publish
 // must not pay for all of them. What is left counts as unknown all the same.
-func (d *Dedup) expire(now int64) {
+func (d *Dedup) expire(now time.Duration) {
 	for _, h := range d.seen {
 		for n := 0; n < expireStep && h.count > 0 && d.entries[h.front()].until <= now; n++ {
 			d.forget(h)

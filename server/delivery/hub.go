@@ -42,7 +42,8 @@ type Reader = interface {
 
 // DamageError says which indexes cannot be read: because of damage, or, when
 // its Repaired is set, because they are lost for good and the log is repaired.
-// A Reader says either again until Seek leaves it behind.
+// A Reader says either again until Seek leaves it behind. At the readable end,
+// or behind it, one whose Next is 0 says that the end itself is damaged.
 type DamageError = bus.DamageError
 
 // Format is how events become bytes. Encode appends one frame to dst; it must
@@ -58,6 +59,7 @@ type Options struct {
 	RingBytes   int           // decoded events kept a namespace while somebody listens; 4 MiB
 	SlabBytes   int           // ready frames in one buffer; 256 KiB
 	ViewBytes   int           // ready frames kept a namespace, over all views; 32 MiB
+	FlightBytes int           // unacknowledged events kept over all streams; 256 MiB
 	DedupWindow time.Duration // how long a key is remembered; 10 min
 	DedupKeys   int           // how many at most in a namespace; 1,000,000
 
@@ -78,6 +80,7 @@ type Hub struct {
 	viewBytes int
 	lookup    func(namespace, id string) (*bus.Event, error)
 	dedup     *Dedup
+	flown     flown // over all streams
 	confirms  confirms
 	inboxes   inboxes
 
@@ -101,6 +104,7 @@ func NewHub(src Source, namespaces []string, o Options) *Hub {
 		viewBytes: orDefault(o.ViewBytes, 32<<20),
 		lookup:    o.Lookup,
 		dedup:     NewDedup(o.DedupWindow, o.DedupKeys),
+		flown:     flown{most: int64(orDefault(o.FlightBytes, 256<<20)), waiting: make(map[*Stream]struct{})},
 		streams:   make(map[*Stream]struct{}),
 		consumers: make(map[string]*Stream),
 	}
@@ -213,6 +217,10 @@ func (h *Hub) MostInflight() int {
 	}
 	return most
 }
+
+// InflightBytes returns what the unacknowledged events of all streams hold, and
+// how much that may be.
+func (h *Hub) InflightBytes() (used, most int64) { return h.flown.bytes.Load(), h.flown.most }
 
 // Streams returns how many open streams carry events of the namespace.
 func (h *Hub) Streams(namespace string) int {

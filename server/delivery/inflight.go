@@ -23,25 +23,28 @@ type flight struct {
 // remove (acknowledgement, last time-out) is its only taker and acts on it. The
 // stream guards it. A nil *flights is a stream without acknowledgement.
 type flights struct {
-	spec  AckSpec
-	byID  map[string]*flight
-	heap  []*flight // by due, the next one first
-	bytes int       // what their events weigh
-	dead  recentIDs
+	spec   AckSpec
+	stream *Stream
+	byID   map[string]*flight
+	heap   []*flight // by due, the next one first
+	bytes  int       // what their events weigh
+	over   bool      // the stream is closed: nothing counts any more
+	dead   recentIDs
+	termed recentIDs // said never to be taken: an Ack behind it confirms nothing
 }
 
 // flightBytes bounds what one consumer has in flight beside the window's count;
 // one event may always be out.
 const flightBytes = 16 << 20
 
-func newFlights(spec AckSpec) *flights {
+func newFlights(s *Stream, spec AckSpec) *flights {
 	if spec.Redelivery == 0 {
 		spec.Redelivery = defaultRedelivery
 	}
 	if spec.Inflight == 0 {
 		spec.Inflight = defaultInflight
 	}
-	return &flights{spec: spec, byID: make(map[string]*flight)}
+	return &flights{spec: spec, stream: s, byID: make(map[string]*flight)}
 }
 
 func (fs *flights) count() int {
@@ -52,7 +55,34 @@ func (fs *flights) count() int {
 }
 
 func (fs *flights) full() bool {
-	return fs != nil && (len(fs.heap) >= fs.spec.Inflight || fs.bytes >= flightBytes)
+	if fs == nil || len(fs.heap) == 0 || fs.over {
+		return false
+	}
+	return len(fs.heap) >= fs.spec.Inflight || fs.bytes >= flightBytes || fs.stream.hub.flown.usedUp(fs.stream)
+}
+
+// weighs counts bytes in, or out when negative, here and over all streams.
+func (fs *flights) weighs(n int) {
+	switch {
+	case fs.over:
+	case n > 0:
+		fs.bytes += n
+		fs.stream.hub.flown.add(n)
+	default:
+		fs.bytes += n
+		fs.stream.hub.flown.sub(-n)
+	}
+}
+
+// end gives back what all flights hold: they go with their stream, and what a
+// Next that is still at work launches does too.
+func (fs *flights) end() {
+	if fs == nil || fs.over {
+		return
+	}
+	fs.weighs(-fs.bytes)
+	fs.over = true
+	fs.stream.hub.flown.forget(fs.stream)
 }
 
 // launch notes a first delivery, or reports that the window has no room. e is
@@ -127,7 +157,7 @@ func (fs *flights) reschedule(fl *flight, due time.Time) {
 }
 
 func (fs *flights) push(fl *flight) {
-	fs.bytes += weigh(fl.event)
+	fs.weighs(weigh(fl.event))
 	fl.slot = len(fs.heap)
 	fs.heap = append(fs.heap, fl)
 	fs.up(fl.slot)
@@ -135,7 +165,7 @@ func (fs *flights) push(fl *flight) {
 
 // pull takes the flight at a slot out of the heap.
 func (fs *flights) pull(slot int) {
-	fs.bytes -= weigh(fs.heap[slot].event)
+	fs.weighs(-weigh(fs.heap[slot].event))
 	last := len(fs.heap) - 1
 	fs.swap(slot, last)
 	fs.heap[last] = nil

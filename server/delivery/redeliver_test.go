@@ -136,7 +136,7 @@ func TestAWipBehindALongNakIsRedeliveredAfterTheRedeliveryTime(t *testing.T) {
 // Deadlines are by the monotonic clock, so that an hour that is put back or
 // forward redelivers nothing early and holds nothing up.
 func TestDeadlinesDoNotFollowTheWallClock(t *testing.T) {
-	fs := newFlights(AckSpec{Redelivery: time.Second, Attempts: 3, Inflight: 3})
+	fs := newFlights(&Stream{hub: &Hub{flown: flown{most: 1 << 40}}}, AckSpec{Redelivery: time.Second, Attempts: 3, Inflight: 3})
 	e := &bus.Event{Id: "e", Subject: "a.x", Index: 1}
 	fs.launch(nil, e, time.Now())
 	fl := fs.byID["e"]

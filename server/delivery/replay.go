@@ -71,6 +71,9 @@ func (c *cursor) readLog() (ready bool) {
 		return true
 	case c.feed.atEnd(err, c.pos):
 		c.readerAt = 0 // after damage it may stand anywhere
+		if c.look(); c.gap != nil {
+			return true
+		}
 		joined, err := c.feed.join(c, true)
 		c.fail(err)
 		if c.mode != reading {
@@ -107,8 +110,29 @@ func (c *cursor) damaged(d *DamageError) {
 		_, next = c.feed.hub.src.Bounds(c.feed.namespace)
 	}
 	next = max(next, c.pos+1) // or a source that says nothing new would be asked for ever
-	c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: next, Reason: ReasonDamage, Repaired: d.Repaired, Err: d}
+	c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: next, Reason: ReasonDamage, AtMost: d.AtMost, Repaired: d.Repaired, Err: d}
 	c.readerAt = 0
+	c.looked = c.looked || d.Next == 0
+}
+
+// look asks once, at the log's end, whether that is the end of what was stored.
+// A log whose end is damaged takes nothing more, so who comes here would wait in
+// silence, or be told that this is all. It has to be before the cursor joins the
+// feed and before a bound counts as reached.
+func (c *cursor) look() {
+	if c.looked || c.gap != nil || len(c.rest) > 0 {
+		return
+	}
+	if _, next := c.feed.hub.src.Bounds(c.feed.namespace); c.pos < next {
+		return
+	}
+	c.looked = true
+	r := c.feed.hub.src.Reader(c.feed.namespace, c.pos)
+	defer r.Close()
+	_, err := r.Next()
+	if damage, ok := errors.AsType[*DamageError](err); ok && damage.Next == 0 {
+		c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: c.pos, Reason: ReasonDamage, Err: damage}
+	}
 }
 
 // sayGap moves a gap into the chunk, and the position behind it. It comes before

@@ -30,6 +30,7 @@ type Settled struct {
 	Event   *bus.Event // nil when only the id is remembered; without payload for an inbox event
 	EventID string
 	Already bool // it was settled before; the verdict changed nothing
+	Refused bool // Already, and by Term
 }
 
 // Settle gives a verdict on events that the consumer was delivered, all of them
@@ -41,7 +42,8 @@ type Settled struct {
 // so; the last 256 dead ones are refused, older ones count as settled. A term is said to the caller of Settle only.
 //
 // Without acknowledgement a verdict changes nothing; an Ack counts as a
-// confirmation of any event that the stream has carried. Errors:
+// confirmation of any event that the stream has carried; with it an Ack counts
+// for every event that was not settled by one of the last 256 Terms. Errors:
 // bus.ErrUnknownConsumer, bus.ErrNotDelivered naming the id, and what Lookup
 // failed with.
 func (h *Hub) Settle(consumerID string, eventIDs []string, v Verdict, upTo bool) ([]Settled, error) {
@@ -202,7 +204,7 @@ func (s *Stream) settleOne(settled []Settled, id string, e *bus.Event, v Verdict
 		}
 		return settled
 	}
-	settled = append(settled, Settled{Event: e, EventID: id, Already: true})
+	settled = append(settled, Settled{Event: e, EventID: id, Already: true, Refused: s.flights.termed.has(id)})
 	if !upTo || e == nil {
 		return settled
 	}
@@ -231,6 +233,9 @@ func (s *Stream) apply(fl *flight, v Verdict) Settled {
 		s.flights.refuse(fl, v.Delay, now)
 	case Wip:
 		s.flights.reschedule(fl, now.Add(s.flights.spec.Redelivery))
+	case Term:
+		s.flights.remove(fl)
+		s.flights.termed.add(fl.event.Id)
 	default:
 		s.flights.remove(fl)
 	}

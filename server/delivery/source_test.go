@@ -29,6 +29,7 @@ type memoryLog struct {
 	first   uint64
 	changed chan struct{}
 	damage  []DamageError
+	spoilt  error // what is wrong with the end
 }
 
 func newMemory(namespaces ...string) *memory {
@@ -148,6 +149,9 @@ func (r *memoryReader) Next() ([]bus.Event, error) {
 		if at < d.From {
 			end = min(end, d.From)
 		}
+	}
+	if at >= end && r.l.spoilt != nil {
+		return nil, &DamageError{Namespace: "a", From: at, Err: r.l.spoilt}
 	}
 	if at >= end {
 		return nil, io.EOF

@@ -63,7 +63,7 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 	}
 	s.shared = spec.Shared && spec.Format != nil && spec.Limit == 0 && spec.Ack == nil && len(spec.Places) == 1 && len(spec.Inboxes) == 0
 	if spec.Ack != nil {
-		s.flights = newFlights(*spec.Ack)
+		s.flights = newFlights(s, *spec.Ack)
 	}
 	for _, p := range spec.Places {
 		from := p.From
@@ -136,11 +136,14 @@ const (
 	ReasonRetention = "retention"
 )
 
-// Gap says that the events with indexes From to Next-1 cannot be delivered.
+// Gap says that the events with indexes From to Next-1 cannot be delivered. Next
+// equal to From is damage at the log's end: some were there, nobody knows how
+// many, and nothing will follow before the log is repaired.
 type Gap struct {
 	Namespace  string
 	From, Next uint64
 	Reason     string
+	AtMost     bool      // for repaired damage: not all of them need have been there
 	Repaired   time.Time // for damage: when the log was repaired, so that the gap is for good; zero: it was not
 	Err        error     // for damage: what was found
 }

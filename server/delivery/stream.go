@@ -180,6 +180,7 @@ func (s *Stream) Close() {
 		return
 	}
 	s.closed, s.inbox = true, nil
+	s.flights.end()
 	if !s.busy {
 		s.closeReaders()
 	}

@@ -62,10 +62,11 @@ func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Rece
 	if err != nil {
 		return immuta.Receipt{}, 0, err
 	}
-	if err := n.room.take(size); err != nil {
-		return immuta.Receipt{}, 0, err
+	if problem := n.room.take(size); problem != "" {
+		return immuta.Receipt{}, 0, n.noSpace(problem)
 	}
 	receipt, err := n.log.Append(ctx, records)
+	n.room.ended(size, err == nil)
 	if full := outOfSpace(err); full || err == nil {
 		n.room.told(full)
 	}

@@ -87,6 +87,9 @@ func Open(dir string, o Options) (*Engine, error) {
 		}
 		n.room = e.room
 		e.logs[name] = n
+		if !o.ReadOnly && !slices.Contains(found, name) {
+			o.Logger.Info("a new log was made", "namespace", name, "path", filepath.Join(dir, name+logExt))
+		}
 	}
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
 		return nil, errors.Join(err, e.Close())
@@ -155,6 +158,11 @@ func prepare(dir string, o Options) (names, found []string, err error) {
 		if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
 			return nil, nil, err
 		}
+		if !o.ReadOnly && !slices.Contains(found, name) {
+			if err := checkNotLost(dir, name); err != nil {
+				return nil, nil, err
+			}
+		}
 		if o.ReadOnly && !slices.Contains(found, name) {
 			return nil, nil, fmt.Errorf("%s holds no log of namespace %q, only of %s: %w", dir, name, strings.Join(found, ", "), fs.ErrNotExist)
 		}
@@ -185,6 +193,9 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if err != nil {
 		return nil, withUID(fmt.Errorf("open namespace %s: %w", name, err))
 	}
+	if first, next := l.Bounds(); first > bus.MaxIndex || next > bus.MaxIndex+1 {
+		return nil, errors.Join(fmt.Errorf("open namespace %s: its log goes from index %d to %d, ids reach up to %d: it is not one of this program, move it away", name, first, next-1, uint64(bus.MaxIndex)), l.Close())
+	}
 	var key idKey
 	if _, err := io.ReadFull(cmp.Or[io.Reader](o.Rand, rand.Reader), key[:]); err != nil {
 		return nil, errors.Join(err, l.Close())
@@ -205,7 +216,7 @@ func (o *Options) maxEvent() int { return cmp.Or(o.MaxEvent, bus.DefaultMaxEvent
 func (o *Options) log() immuta.Options {
 	return immuta.Options{
 		FS: o.FS, Now: o.Now, Rand: o.Rand, Sync: o.Durability.mode, SyncEvery: o.Durability.every,
-		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
+		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, LastIndex: bus.MaxIndex, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
 	}
 }
 

@@ -32,13 +32,19 @@ func (n *namespace) appendError(err error) error {
 		return bus.ErrUnavailable.With("namespace %s is closed: the server is stopping", n.name)
 	case errors.Is(err, immuta.ErrReadOnly):
 		return bus.ErrStorage.With("namespace %s is open for reading only", n.name)
+	case errors.Is(err, immuta.ErrFull):
+		return bus.ErrStorage.With("namespace %s is full and can still be read: %v", n.name, err)
 	case outOfSpace(err) && n.log.Err() == nil:
-		return bus.ErrInsufficientSpace.With("namespace %s: %v; nothing of it was stored, make room and send it again", n.name, err)
+		return n.noSpace(err.Error())
 	}
 	if damage, ok := errors.AsType[*immuta.CorruptError](err); ok {
-		return bus.ErrStorage.With("namespace %s is damaged and takes no events, but can still be read: %v; stop the server, and bus repair --path shows what is lost and sets it aside", n.name, damage)
+		return bus.ErrStorage.With("namespace %s is damaged and takes no events, but can still be read: %v; stop the server: bus repair shows what is lost, and with --write sets it aside", n.name, damage)
 	}
 	return bus.ErrStorage.With("namespace %s takes no more events until the server is started again, and can still be read: %v", n.name, err)
+}
+
+func (n *namespace) noSpace(why string) error {
+	return bus.ErrInsufficientSpace.With("namespace %s: %s; nothing of it was stored, make room and send it again", n.name, why)
 }
 
 func outOfSpace(err error) bool {
@@ -53,7 +59,7 @@ func (n *namespace) readError(err error, due uint64) error {
 		return &bus.DamageError{Namespace: n.name, From: max(damage.From, due), Next: damage.Next, Err: err}
 	}
 	if gap, ok := errors.AsType[*immuta.GapError](err); ok {
-		return &bus.DamageError{Namespace: n.name, From: max(gap.From, due), Next: gap.Next, Repaired: gap.Repaired, Err: err}
+		return &bus.DamageError{Namespace: n.name, From: max(gap.From, due), Next: gap.Next, AtMost: gap.AtMost, Repaired: gap.Repaired, Err: err}
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, immuta.ErrClosed) {
 		return n.waitError(err)

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
-	"example.com/bus"
 	"example.com/bus/immuta"
 )
 
@@ -19,11 +19,16 @@ const lookEvery = 100 * time.Millisecond
 // server that is not ready, so it has to become ready by itself to find out.
 const refusedFor = 10 * time.Second
 
+// brim is the most that one append may want for its refusal to mean that the disk
+// is full: one that wants more is refused alone, the small ones go on.
+const brim = 1 << 20
+
 // headroom keeps appends from taking the last of the disk. What is left is for
 // what has to work on a full one, such as setting a torn tail aside. All
 // namespaces of a directory share it; its methods may be called from many
-// goroutines. While less than least is free nothing is taken; what is on its way
-// when that comes about is stored, so that a little less than least may stay.
+// goroutines. Nothing is taken that would leave less than least, with all that is
+// on its way; only other programs, and the files derived from the logs, take
+// more.
 type headroom struct {
 	least int64                 // bytes that stay free; 0: appends may take all
 	free  func() (int64, error) // bytes that may still be written
@@ -31,9 +36,12 @@ type headroom struct {
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	known   int64 // free bytes at the last look, without what was taken since
+	known   int64 // free bytes at the last look, without what was stored since
+	flying  int64 // bytes of appends that have not ended: a look may not see them yet
 	looked  time.Time
-	low     bool
+	low     bool      // nothing is taken
+	need    int64     // what the append wanted that made it so
+	blind   bool      // the disk could not be asked
 	refused time.Time // when the disk refused the last write; zero: it did not
 }
 
@@ -51,21 +59,51 @@ func newHeadroom(dir string, o Options) *headroom {
 	return h
 }
 
-// take books the bytes of an append, or refuses it before anything is written.
-func (h *headroom) take(size int) error {
+// onDisk bounds what an append of so many bytes of records takes there: blocks
+// have headers and padding, and boxes when they are sealed.
+func onDisk(size int) int64 { return int64(size) + int64(size)/16 + 256 }
+
+// take books the bytes of an append until ended, or says why it must not be
+// written; "" when it may.
+func (h *headroom) take(size int) (problem string) {
 	if h.least == 0 {
-		return nil
+		return ""
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if since := h.now().Sub(h.looked); since < 0 || since >= lookEvery || h.known < h.least {
+	need := onDisk(size)
+	if since := h.now().Sub(h.looked); since < 0 || since >= lookEvery || h.left(need) < h.least {
 		h.look()
 	}
-	if h.low {
-		return bus.ErrInsufficientSpace.With("%s; nothing of it was stored, make room and send it again", h.problem())
+	if !h.low && need <= brim && h.known-need < h.least {
+		h.turn(true, need)
 	}
-	h.known -= int64(size)
-	return nil
+	if h.low {
+		return h.problem()
+	}
+	if h.left(need) < h.least {
+		return fmt.Sprintf("%s, %d are on their way and %d are asked for", h.problem(), h.flying, need)
+	}
+	h.flying += need
+	return ""
+}
+
+// left is what will be free when all that is on its way is stored, and so many
+// bytes more.
+func (h *headroom) left(need int64) int64 { return h.known - h.flying - need }
+
+// ended gives back what take has booked. A look between the two may have seen
+// the bytes stored: they are counted twice until the next one.
+func (h *headroom) ended(size int, stored bool) {
+	if h.least == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.flying -= onDisk(size)
+	if stored {
+		h.known -= onDisk(size)
+	}
 }
 
 // look asks the disk; the caller holds mu. One that cannot be asked is not taken
@@ -73,21 +111,30 @@ func (h *headroom) take(size int) error {
 func (h *headroom) look() {
 	free, err := h.free()
 	if err != nil {
-		free = h.least
-	}
-	h.known, h.looked = free, h.now()
-	if low := free < h.least; low != h.low {
-		h.low = low
-		if low {
-			h.log.Warn("too little room on the disk: events are refused until there is more", "free_bytes", free, "min_free_bytes", h.least)
-			return
+		free = math.MaxInt64 / 2
+		if !h.blind {
+			h.log.Warn("the free bytes of the disk are not known: none are kept free, events are taken until it refuses them", "min_free_bytes", h.least, "error", err)
 		}
-		h.log.Info("there is room on the disk again: events are taken", "free_bytes", free, "min_free_bytes", h.least)
+	}
+	h.blind = err != nil
+	h.known, h.looked = free, h.now()
+	if low := free < h.least+h.need; low != h.low {
+		h.turn(low, 0)
 	}
 }
 
+// turn says, once, that from now on nothing is taken, or that events are again.
+func (h *headroom) turn(low bool, need int64) {
+	h.low, h.need = low, need
+	if low {
+		h.log.Warn("too little room on the disk: events are refused until there is more", "free_bytes", h.known, "min_free_bytes", h.least)
+		return
+	}
+	h.log.Info("there is room on the disk again: events are taken", "free_bytes", h.known, "min_free_bytes", h.least)
+}
+
 func (h *headroom) problem() string {
-	return fmt.Sprintf("too little room on the disk: %d bytes are free, wanted at least %d", h.known, h.least)
+	return fmt.Sprintf("too little room on the disk: %d bytes are free, wanted at least %d", h.known, h.least+h.need)
 }
 
 // told notes what the disk said to an append.
@@ -100,22 +147,22 @@ func (h *headroom) told(full bool) {
 	}
 }
 
-// inspect returns the bytes that are free, 0 when that is not known, and why
+// inspect returns the bytes that are free, nil when that is not known, and why
 // events are refused for want of them, if they are.
-func (h *headroom) inspect() (free int64, problem string) {
+func (h *headroom) inspect() (known *int64, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.least > 0 {
-		if h.look(); h.low {
-			return h.known, h.problem()
-		}
+		h.look()
 	}
-	free, err := h.free()
-	if err != nil {
-		free = 0
+	if free, err := h.free(); err == nil {
+		known = &free
+	}
+	if h.low {
+		return known, h.problem()
 	}
 	if since := h.now().Sub(h.refused); !h.refused.IsZero() && since >= 0 && since < refusedFor {
 		problem = "the disk is full: it has refused the last event that came"
 	}
-	return free, problem
+	return known, problem
 }

@@ -3,6 +3,8 @@ package disk
 import (
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -59,14 +61,14 @@ func TestBelowTheHeadroomEventsAreRefusedAndTakenAgainWhenThereIsRoom(t *testing
 	}
 	for _, name := range e.Namespaces() {
 		info := e.Inspect(name)
-		if info.FreeBytes != 16*mib-1 || !strings.Contains(info.Problem, "16777215 bytes are free, wanted at least 16777216") {
+		if info.FreeBytes == nil || *info.FreeBytes != 16*mib-1 || !strings.Contains(info.Problem, "16777215 bytes are free, wanted at least 16777216") {
 			t.Errorf("%s: got %d free and %q", name, info.FreeBytes, info.Problem)
 		}
 	}
 	if got, _ := readOn(t, e); len(got) != len(kept) {
 		t.Errorf("reading: got %d events, want %d", len(got), len(kept))
 	}
-	d.free.Store(16 * mib)
+	d.free.Store(16*mib + 1000)
 	if got := mustAppend(t, e, testEvent("orders.created", "2"))[0].Index; got != 2 {
 		t.Errorf("with room again: got index %d, want 2 at once", got)
 	}
@@ -83,15 +85,79 @@ func TestBelowTheHeadroomEventsAreRefusedAndTakenAgainWhenThereIsRoom(t *testing
 
 func TestTheHeadroomCountsWhatIsWrittenBetweenTwoLooksAtTheDisk(t *testing.T) {
 	e, d, _ := openNearlyFull(t, nil)
-	d.free.Store(16*mib + 100)
+	d.free.Store(16*mib + 2000)
 	mustAppend(t, e, testEvent("orders.created", `"`+strings.Repeat("x", 1000)+`"`)) // the clock stands: looked at once
 	asked := d.asked.Load()
-	d.free.Store(16*mib - 1000)
-	if err := e.Append(t.Context(), "app", []bus.Event{testEvent("app.1", "1")}); !errors.Is(err, bus.ErrInsufficientSpace) {
+	d.free.Store(16*mib + 700)
+	if err := e.Append(t.Context(), "app", []bus.Event{testEvent("app.1", `"`+strings.Repeat("x", 500)+`"`)}); !errors.Is(err, bus.ErrInsufficientSpace) {
 		t.Errorf("got %v, want %v: the event before has used it up", err, bus.ErrInsufficientSpace)
 	}
 	if got := d.asked.Load() - asked; got != 1 {
 		t.Errorf("asked the disk %d times, want once", got)
+	}
+	if got := e.Inspect("app").Problem; !strings.Contains(got, "too little room") {
+		t.Errorf("got problem %q, want the disk to be full: a small event has found no room", got)
+	}
+}
+
+// A look at the disk does not see what is on its way to it.
+func TestWhatIsOnItsWayToTheDiskIsNotGivenAwayTwice(t *testing.T) {
+	d, c := &fakeDisk{}, &fakeClock{}
+	d.free.Store(96 * mib)
+	h := newHeadroom("", Options{MinFree: 16 * mib, Now: c.now, free: d.ask, Logger: slog.New(slog.DiscardHandler)})
+	taken := 0
+	for range 24 {
+		c.advance(lookEvery)
+		if h.take(8*mib) == "" {
+			taken++
+		}
+	}
+	if taken != 9 { // 8.5 MiB each, of 80
+		t.Errorf("took %d batches of 8 MiB at once, want 9", taken)
+	}
+	if _, problem := h.inspect(); problem != "" {
+		t.Errorf("got %q, want small events to be taken still", problem)
+	}
+	for range taken {
+		h.ended(8*mib, true)
+	}
+	d.free.Store((96 - 72) * mib)
+	if problem := h.take(8 * mib); problem == "" {
+		t.Error("took a batch that leaves less than what stays free")
+	}
+	if problem := h.take(7 * mib); problem != "" {
+		t.Errorf("got %q for what there is room for", problem)
+	}
+	h.ended(7*mib, false)
+	if h.flying != 0 {
+		t.Errorf("got %d bytes on their way, want none", h.flying)
+	}
+}
+
+func TestADiskThatCannotBeAskedIsSaidOnce(t *testing.T) {
+	var said strings.Builder
+	e, d, c := openNearlyFull(t, &said)
+	d.fails.Store(true)
+	for range 3 {
+		c.advance(lookEvery)
+		mustAppend(t, e, testEvent("orders.created", "1"))
+	}
+	if got := strings.Count(said.String(), "are not known"); got != 1 {
+		t.Errorf("said %d times, want once", got)
+	}
+}
+
+func TestTheFreeBytesAreKnownWhenTheDirectoryWasRenamed(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	e := openTest(t, dir, Options{MinFree: 1 << 60})
+	if err := os.Rename(dir, dir+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.Inspect("orders").FreeBytes; got == nil || *got <= 0 {
+		t.Errorf("got %v, want what is free", got)
+	}
+	if err := e.Append(t.Context(), "orders", []bus.Event{testEvent("orders.created", "1")}); !errors.Is(err, bus.ErrInsufficientSpace) {
+		t.Errorf("got %v, want %v: no disk has 2^60 bytes", err, bus.ErrInsufficientSpace)
 	}
 }
 
@@ -114,8 +180,8 @@ func TestADiskThatCannotBeAskedIsNotTakenForFull(t *testing.T) {
 	e, d, _ := openNearlyFull(t, nil)
 	d.fails.Store(true)
 	mustAppend(t, e, testEvent("orders.created", "1"))
-	if info := e.Inspect("orders"); info.Problem != "" || info.FreeBytes != 0 {
-		t.Errorf("got %q and %d free, want nothing", info.Problem, info.FreeBytes)
+	if info := e.Inspect("orders"); info.Problem != "" || info.FreeBytes != nil {
+		t.Errorf("got %q and %v free, want nothing", info.Problem, info.FreeBytes)
 	}
 }
 
@@ -150,8 +216,8 @@ func TestARefusedWriteMakesTheNamespaceUnreadyForAWhile(t *testing.T) {
 
 func TestTheFreeBytesOfARealDiskAreKnown(t *testing.T) {
 	e := openTest(t, t.TempDir(), Options{MinFree: 1 << 60})
-	if got := e.Inspect("orders").FreeBytes; got <= 0 {
-		t.Errorf("got %d, want what is free", got)
+	if got := e.Inspect("orders").FreeBytes; got == nil || *got <= 0 {
+		t.Errorf("got %v, want what is free", got)
 	}
 	if err := e.Append(t.Context(), "orders", []bus.Event{testEvent("orders.created", "1")}); !errors.Is(err, bus.ErrInsufficientSpace) {
 		t.Errorf("got %v, want %v: no disk has 2^60 bytes", err, bus.ErrInsufficientSpace)

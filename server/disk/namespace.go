@@ -63,6 +63,19 @@ func checkNames(names, found []string) ([]string, error) {
 	return slices.Compact(names), nil
 }
 
+// checkNotLost refuses to begin an empty log where one is missing: what is
+// derived from a log is only ever made after it. A volume that is not mounted or
+// a file that was moved away would be found out when it is too late.
+func checkNotLost(dir, name string) error {
+	for _, path := range []string{filepath.Join(dir, name+".idx"), filepath.Join(dir, derivedDir, name+logExt)} {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%s is missing, and %s, which was made from it, is there: bring the log back, or remove that too to begin an empty one",
+				filepath.Join(dir, name+logExt), path)
+		}
+	}
+	return nil
+}
+
 // checkLogFile refuses anything but a regular file where a log belongs: behind
 // a link there may be a file of somebody else, and a pipe would wait for ever.
 func checkLogFile(path string) error {

@@ -289,3 +289,31 @@ func TestAServerStartsOnAFullDiskAndReads(t *testing.T) {
 	files.Inject(nil)
 	mustAppend(t, e, bus.Event{Subject: "orders.created"})
 }
+
+// A log that is not there any more, of a volume that is not mounted or a file
+// that was moved, must not be taken for one that never was.
+func TestAMissingLogIsNotReplacedByAnEmptyOne(t *testing.T) {
+	for _, left := range []string{"orders.idx", "derived/orders.log"} {
+		dir := t.TempDir()
+		e := openTest(t, dir, Options{})
+		mustAppend(t, e, strange(0, 3)...)
+		mustClose(t, e)
+		for _, path := range []string{"orders.log", "orders.idx", "derived/orders.log", "derived/orders.idx"} {
+			if path != left {
+				if err := os.Remove(filepath.Join(dir, path)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if _, err := Open(dir, Options{Namespaces: []string{"orders"}}); err == nil || !strings.Contains(err.Error(), "orders.log is missing") || !strings.Contains(err.Error(), left) {
+			t.Errorf("%s is left: got %v, want a refusal that names it", left, err)
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "orders.log")); err == nil {
+			t.Errorf("%s is left: a log was made", left)
+		}
+		if err := os.Remove(filepath.Join(dir, left)); err != nil {
+			t.Fatal(err)
+		}
+		mustClose(t, openTest(t, dir, Options{}))
+	}
+}

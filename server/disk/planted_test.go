@@ -87,6 +87,32 @@ func TestWhatIsPlantedInTheDirectoryLeadsNowhereElse(t *testing.T) {
 	}
 }
 
+// A temporary file is emptied and written: under a second name it may be a file
+// of somebody else.
+func TestATemporaryFileWithASecondNameIsNotWrittenTo(t *testing.T) {
+	for _, place := range []string{"orders.log.tmp", "orders.idx.tmp", derivedDir + "/orders.log.tmp", derivedDir + "/orders.idx.tmp"} {
+		for _, file := range []string{"file", "orders.log"} {
+			t.Run(place+"/"+file, func(t *testing.T) {
+				openPlanted(t, place, func(path, _, outside string) error { return os.Link(filepath.Join(outside, file), path) })
+			})
+		}
+	}
+}
+
+// Snapshots by hard links are welcome: a log is only appended to.
+func TestALogWithASecondNameIsOpened(t *testing.T) {
+	dir, stored, _ := hostileDirectory(t)
+	for _, name := range []string{"orders.log", "orders.idx", "app.log"} {
+		if err := os.Link(filepath.Join(dir, name), filepath.Join(t.TempDir(), name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e := openTest(t, dir, Options{Namespaces: []string{"app", "orders"}})
+	checkFound(t, e, stored)
+	mustAppend(t, e, testEvent("orders.created", "1"))
+	mustClose(t, e)
+}
+
 // tornOffset is where hostileDirectory is torn: the same in every one.
 func tornOffset(t *testing.T) int {
 	dir, _, _ := hostileDirectory(t)

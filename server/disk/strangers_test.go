@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -114,8 +115,8 @@ func TestAnIndexOfIDsAheadOfItsLogIsNotBelieved(t *testing.T) {
 			e = openTest(t, dir, Options{Logger: quiet.logger()})
 			gone := mustAppend(t, e, strange(10, 40)...)
 			mustClose(t, e)
-			if quiet.String() != "" {
-				t.Fatalf("got log %q, want none", quiet.String())
+			if strings.Contains(quiet.String(), "level=WARN") {
+				t.Fatalf("got log %q, want no warning", quiet.String())
 			}
 
 			// Somebody puts a copy of yesterday in the log's place, and goes on.

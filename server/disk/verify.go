@@ -28,8 +28,8 @@ type Report struct {
 // MaxUnreadable is how many unreadable records a Report lists.
 const MaxUnreadable = 100
 
-// Good reports whether nothing is wrong. A torn tail is nothing wrong: it was
-// never answered.
+// Good reports whether nothing is wrong. A torn tail is nothing wrong: no sync of
+// it is known, and with a sync for each commit it was never answered.
 func (r *Report) Good() bool { return len(r.Damage) == 0 && r.Strange == 0 }
 
 // Verify reads the whole log of a namespace and checks every bit of it without

@@ -9,8 +9,8 @@
 //	npm ci                          (in this folder, once)
 //	go test -tags e2e ./cmd/bus/e2e/
 //
-// and Chromium, curl, nginx and Caddy from the system. sh .ci/test installs all
-// of it.
+// and Chromium, curl, nginx and Caddy from the system, with the neighbours of
+// cmd/bus/bench/neighbours.sh. sh .ci/test installs all of it.
 package e2e
 
 import (
