@@ -83,7 +83,7 @@ func (l *Log) recover() (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
-	if l.o.ReadOnly {
+	if l.o.ReadOnly && l.o.Sync != SyncOS {
 		if err := l.seg.settle(); err != nil {
 			return tail{}, err
 		}
@@ -189,8 +189,9 @@ func (l *Log) Err() error {
 // ctx bounds only the wait for room in the queue: once taken, the outcome is
 // waited for, since an append that may or may not have happened helps nobody.
 // Errors: ErrTooLarge (a record over MaxRecord, or 64 MiB in all), ErrFull (also
-// when only those of several calls are too many), ErrReadOnly, ErrClosed, what Err returns, and a full disk (wraps ENOSPC), after which the
-// log goes on as if nothing had been asked of it.
+// when only those of several calls are too many), ErrReadOnly, ErrClosed, what Err
+// returns, and a full disk (wraps ENOSPC), after which the log goes on as if
+// nothing had been asked of it.
 func (l *Log) Append(ctx context.Context, records [][]byte) (Receipt, error) {
 	if l.o.ReadOnly {
 		return Receipt{}, fmt.Errorf("append to %s: %w", l.seg.path, ErrReadOnly)

@@ -51,8 +51,9 @@ type Options struct {
 	// Open: an unfinished last commit is simply not there yet, what another
 	// process appends later is not followed. Such a log may be one that another
 	// process is writing to: Open syncs the file first, so that a power cut takes
-	// back nothing of what it shows. (Where that is not possible, as on a
-	// read-only file system, it goes on; a disk that fails to is an error.)
+	// back nothing of what it shows; not with SyncOS, which does not promise that.
+	// (Where that is not possible, as on a read-only file system, it goes on; a
+	// disk that fails to is an error.)
 	ReadOnly bool
 	// Report is told of facts worth a log line; nil drops them. It may be called
 	// from several goroutines, one of them the committing one, which waits for it.

@@ -66,9 +66,7 @@ func repair(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	var asked names
-	_ = asked.UnmarshalText([]byte(strings.Join(c.StringSlice("namespaces"), ","))) // takes any text
-	list, err := namespacesIn(dir, asked)
+	list, err := namespacesAsked(c, dir)
 	if err != nil {
 		return err
 	}

@@ -79,15 +79,21 @@ type repaired struct {
 	Saved      string    `json:"saved,omitempty"` // file of the damaged bytes, as far as that is known
 }
 
+// namespacesAsked returns those of the directory that --namespaces names, all
+// when it names none.
+func namespacesAsked(c *cli.Context, dir string) ([]string, error) {
+	var asked names
+	_ = asked.UnmarshalText([]byte(strings.Join(c.StringSlice("namespaces"), ","))) // takes any text
+	return namespacesIn(dir, asked)
+}
+
 // verify goes on after damage, so that one run tells all of it.
 func verify(c *cli.Context) error {
 	dir, ring, err := directoryAndKeys(c)
 	if err != nil {
 		return err
 	}
-	var asked names
-	_ = asked.UnmarshalText([]byte(strings.Join(c.StringSlice("namespaces"), ","))) // takes any text
-	list, err := namespacesIn(dir, asked)
+	list, err := namespacesAsked(c, dir)
 	if err != nil {
 		return err
 	}

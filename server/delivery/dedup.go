@@ -17,9 +17,9 @@ const (
 
 // Dedup remembers the idempotency keys of events that have been appended, so
 // that a repeated publish gets the first one's receipt. A key counts only once
-// its event is stored. Keys are kept as hashes; HTTP_API.md says what they cost, more when
-// the publisher chose the id. A full memory forgets its oldest keys. All
-// methods may be called from many goroutines.
+// its event is stored. Keys are kept as hashes; HTTP_API.md says what they cost.
+// A full memory forgets its oldest keys. All methods may be called from many
+// goroutines.
 type Dedup struct {
 	window time.Duration
 	most   int

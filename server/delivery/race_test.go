@@ -133,11 +133,7 @@ func acknowledge(ctx context.Context, h *Hub, l *ledger, r *rand.Rand, events ui
 }
 
 func TestExactlyOneTakerOfAFlight(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 20
-	}
-	for seed := range seeds {
+	for seed := range uint64(150) {
 		synctest.Test(t, func(t *testing.T) { contest(t, seed) })
 		if t.Failed() {
 			return

@@ -153,9 +153,11 @@ func (h *headroom) inspect() (known *int64, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.least > 0 {
-		h.look()
-	}
-	if free, err := h.free(); err == nil {
+		if h.look(); !h.blind {
+			free := h.known
+			known = &free
+		}
+	} else if free, err := h.free(); err == nil {
 		known = &free
 	}
 	if h.low {
