@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -21,14 +22,14 @@ const (
 
 // array answers a bounded read with one JSON array. It is held in memory, so
 // it ends early at a size; the resume header says where to go on.
-func (st *stream) array(gaps []gapFrame) {
-	ctx, cancel := context.WithCancel(st.request.Context())
+func (st *stream) array(w http.ResponseWriter, r *http.Request, sub *subscription, gaps []gapFrame) {
+	st.peer = st.server.newAnswerPeer(w)
+	defer func() { st.source.Close(); st.peer.end(!st.broken) }()
+	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(st.server.drained, cancel)()
-	config := st.server.config
-	config.MaxStreamAge = 0 // an array has its own bounds
-	clock := newStreamClock(ctx, config, st.sub.wait)
-	defer clock.stop()
+	patience := newPatience(ctx, sub.wait)
+	defer func() { patience.cancel() }()
 	held := st.server.budget.lease()
 	defer held.end()
 	for _, gap := range gaps {
@@ -36,38 +37,39 @@ func (st *stream) array(gaps []gapFrame) {
 	}
 	out, more := []byte{'['}, true
 	for ahead := len(gaps); len(out) < maxArrayBytes && len(gaps) < ahead+maxArrayGaps; {
-		chunk, err := st.source.Next(clock.ctx)
+		chunk, err := st.source.Next(patience.ctx)
 		for _, gap := range chunk.Gaps {
 			gaps = append(gaps, st.server.sayGap(gap))
 		}
 		out = st.items(out, chunk.Deliveries)
 		if len(chunk.Deliveries) > 0 {
-			clock.sawEvent()
+			patience.cancel()
+			patience = newPatience(ctx, sub.wait)
 		}
 		if err := held.cover(2 * cap(out)); err != nil {
-			st.server.fail(st.w, st.request, err)
+			st.server.fail(w, r, err)
 			return
 		}
 		if err == nil {
-			err = clock.ctx.Err()
+			err = patience.ctx.Err()
 		}
-		if err == nil || st.looksAgain(clock, err) {
+		if err == nil {
 			continue
 		}
-		if st.request.Context().Err() != nil {
+		if r.Context().Err() != nil {
 			return // nobody to answer
 		}
 		if !complete(err) {
-			st.server.fail(st.w, st.request, err)
+			st.server.fail(w, r, err)
 			return
 		}
 		more = false
 		break
 	}
 	if more {
-		st.w.Header().Set(headerMore, "true")
+		w.Header().Set(headerMore, "true")
 	}
-	st.writeArray(append(out, "\n]\n"...), gaps)
+	st.writeArray(w.Header(), append(out, "\n]\n"...), gaps)
 }
 
 func (st *stream) items(out []byte, deliveries []delivery.Delivery) []byte {
@@ -88,19 +90,23 @@ func complete(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// looksAgain reports whether a read that found nothing in time goes on.
-func (st *stream) looksAgain(clock *streamClock, err error) bool {
-	now := time.Now()
-	if !errors.Is(err, context.DeadlineExceeded) || clock.waited(now) {
-		return false
-	}
-	clock.pingDue(now) // there is nobody to ping, but the deadline moves on
-	clock.again()
-	return true
+// patience is how long an array waits for its next event.
+type patience struct {
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
-func (st *stream) writeArray(body []byte, gaps []gapFrame) {
-	h := st.w.Header()
+// newPatience begins a wait; 0 is one without an end.
+func newPatience(parent context.Context, wait time.Duration) (p patience) {
+	if wait > 0 {
+		p.ctx, p.cancel = context.WithTimeout(parent, wait)
+	} else {
+		p.ctx, p.cancel = context.WithCancel(parent)
+	}
+	return p
+}
+
+func (st *stream) writeArray(h http.Header, body []byte, gaps []gapFrame) {
 	st.server.streamHeaders(h, typeJSON)
 	if len(st.places) > 0 {
 		h.Set(headerResume, bus.FormatID(st.resume()...))

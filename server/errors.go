@@ -23,7 +23,7 @@ type problem struct {
 // fail answers with a problem document. An error that is no bus.Error is a
 // fault of ours: it is logged in full and told without its insides.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	e := retryable(s.refusal(r, err))
+	e := retryable(s.refusal(r.Method, r.URL.Path, err))
 	body := encode(problem{Type: "about:blank", Error: e})
 	h := w.Header()
 	h.Set("Content-Type", typeProblem)
@@ -65,7 +65,7 @@ func retryable(e *bus.Error) *bus.Error {
 }
 
 // refusal finds the bus.Error to answer with.
-func (s *Server) refusal(r *http.Request, err error) *bus.Error {
+func (s *Server) refusal(method, path string, err error) *bus.Error {
 	if e, ok := bus.AsError(err); ok {
 		if errors.Is(e, bus.ErrUnreadable) {
 			s.log.Error(e.Title, "error", e.Detail)
@@ -91,7 +91,7 @@ func (s *Server) refusal(r *http.Request, err error) *bus.Error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return bus.ErrUnavailable.With("the request ended before it was done")
 	}
-	s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	s.log.Error("request failed", "method", method, "path", path, "error", err)
 	return &bus.Error{Code: bus.ErrInternal.Code, Title: bus.ErrInternal.Title, Status: bus.ErrInternal.Status}
 }
 

@@ -12,7 +12,7 @@ import (
 // opening is what stands before the first event.
 func (st *stream) opening(gaps []gapFrame) []byte {
 	out := st.buf[:0]
-	if st.sub.format == typeSSE {
+	if st.format.mediaType() == typeSSE {
 		out = appendRetry(out, retryUsual)
 	}
 	out = st.format.control(out, "hello", st.resume(), helloFrame{
@@ -41,7 +41,7 @@ func (st *stream) tail() map[string]uint64 {
 // resume is what a reconnect would name now.
 func (st *stream) resume() []bus.Position {
 	for i, p := range st.source.Positions() {
-		if st.sub.ack != nil || p.Next > st.seen[i].Index {
+		if st.manual || p.Next > st.seen[i].Index {
 			st.seen[i].Index = p.Next - 1
 		}
 	}
@@ -62,7 +62,7 @@ func (st *stream) chunk(c *delivery.Chunk) []byte {
 	}
 	out = append(out, c.Frames...)
 	var floor []bus.Position
-	if st.sub.ack != nil && len(c.Deliveries) > 0 {
+	if st.manual && len(c.Deliveries) > 0 {
 		floor = st.resume()
 	}
 	for _, d := range c.Deliveries {
@@ -99,7 +99,7 @@ func (st *stream) end(reason string) []byte {
 // bound is which of its bounds the source has reached. A stream with a limit
 // shares no frames, so that all that it handed out is counted.
 func (st *stream) bound() string {
-	if st.sub.limit > 0 && st.taken >= st.sub.limit {
+	if st.limit > 0 && st.taken >= st.limit {
 		return endLimit
 	}
 	return endUntil
@@ -125,7 +125,7 @@ func (st *stream) behind(gap delivery.Gap) []bus.Position {
 	if gap.Repaired.IsZero() {
 		return nil
 	}
-	if st.sub.ack != nil {
+	if st.manual {
 		return st.resume()
 	}
 	st.advance(gap.Namespace, gap.Next-1)

@@ -204,7 +204,7 @@ func (in *lineStream) stored() string {
 }
 
 func (in *lineStream) atLine(err error) error {
-	return bus.AtLine(in.server.refusal(in.r, err), in.line)
+	return bus.AtLine(in.server.refusal(in.r.Method, in.r.URL.Path, err), in.line)
 }
 
 // storeRuns appends the group, one commit for each run, and returns the
@@ -273,7 +273,7 @@ func (in *lineStream) refuse(err error) {
 		in.server.fail(in.w, in.r, err)
 		return
 	}
-	e := in.server.refusal(in.r, err)
+	e := in.server.refusal(in.r.Method, in.r.URL.Path, err)
 	in.server.metrics.refused(e.Code)
 	in.push(encode(problem{Type: "about:blank", Error: e}))
 }

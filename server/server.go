@@ -90,6 +90,7 @@ type Server struct {
 	budget  budget   // of bytes that requests hold
 	gate    *gate
 	streams streamCount
+	conns   connPeers
 	asked   asked
 	crowded quiet // requests refused because of a limit of the process
 	shrunk  quiet // keys forgotten early
@@ -157,7 +158,10 @@ func protocols() *http.Protocols {
 	return &p
 }
 
-// Handler returns the whole HTTP interface, for tests and for embedding.
+// Handler returns the whole HTTP interface, for tests and for embedding. Over
+// HTTP/1.1 a stream without an end takes its connection over once its first
+// frames are written, where the ResponseWriter, or one it unwraps to, lets it
+// (http.Hijacker); Shutdown waits for those too.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve answers requests from the listener until Shutdown, which makes it
@@ -178,10 +182,15 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	s.drain()
+	s.conns.wake()
 	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.conns.wait(ctx)
+	}
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
+	s.conns.cut() // whom the time did not suffice for
 	s.hub.Close()
 	s.loading.Wait()
 	return err

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,100 +11,121 @@ import (
 	"example.com/bus/server/delivery"
 )
 
-// stream is one GET that is being answered. It belongs to one goroutine.
+// stream is one GET that is being answered. It belongs to one goroutine at a
+// time, and to none while it rests.
 type stream struct {
-	server  *Server
-	request *http.Request
-	w       http.ResponseWriter
-	control *http.ResponseController
-	sub     *subscription
-	format  format
-	source  *delivery.Stream
-	id      string         // consumer id
-	places  []string       // namespaces, in the order of the source's positions
-	seen    []bus.Position // ack=none: what a reconnect would name, by place
-	taken   int            // events handed out for the first time; of shared frames they are not counted
-	buf     []byte         // reused between writes
+	activity // and what wakes it
+	server   *Server
+	peer     peer
+	remote   string
+	manual   bool // acknowledgement
+	limit    int  // 0: none
+	format   format
+	source   *delivery.Stream
+	id       string         // consumer id
+	places   []string       // namespaces, in the order of the source's positions
+	seen     []bus.Position // ack=none: what a reconnect would name, by place
+	taken    int            // events handed out for the first time; of shared frames they are not counted
+	buf      []byte         // reused between writes
+	broken   bool           // a write has failed
+	clock    streamClock
 }
 
-func (st *stream) close() {
-	st.source.Close()
-	clearDeadlines(st.control)
-}
-
-// run writes the stream until it is complete, the peer is gone, or the server
-// stops.
-func (st *stream) run(gaps []gapFrame) {
-	st.server.streamHeaders(st.w.Header(), st.format.mediaType())
-	st.w.Header().Set(headerConsumerID, st.id)
-	st.w.WriteHeader(http.StatusOK)
+// begin writes the head and the first frames. A stream without an end then gets
+// the connection to itself where there is one to get: it goes on after begin has
+// returned, and calls leave at its end. begin reports false when it is over.
+func (st *stream) begin(w http.ResponseWriter, r *http.Request, sub *subscription, gaps []gapFrame, leave func()) (goesOn bool) {
+	s := st.server
+	defer func() {
+		if !goesOn {
+			st.source.Close()
+		}
+	}()
+	alone := r.ProtoMajor == 1 && !sub.bounded() && r.ContentLength == 0
+	h := w.Header()
+	s.streamHeaders(h, st.format.mediaType())
+	h.Set(headerConsumerID, st.id)
+	if alone {
+		h.Set("Connection", "close")
+	}
+	w.WriteHeader(http.StatusOK)
+	st.clock = newStreamClock(s.config, sub.wait)
+	st.peer = s.newAnswerPeer(w)
 	if st.write(st.opening(gaps)) != nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(st.request.Context())
-	defer cancel()
-	defer context.AfterFunc(st.server.drained, cancel)()
-	clock := newStreamClock(ctx, st.server.config, st.sub.wait)
-	defer clock.stop()
-	for {
-		chunk, err := st.source.Next(clock.ctx)
-		if out := st.chunk(&chunk); len(out) > 0 {
-			if st.write(out) != nil {
-				return
-			}
-		}
-		if chunk.Count+len(chunk.Deliveries) > 0 {
-			clock.sawEvent()
-		}
-		if err == nil {
-			err = clock.ctx.Err() // a stream that always has something to send keeps its hours too
-		}
-		if err == nil {
-			continue
-		}
-		if !st.tick(ctx, clock, err) {
-			return
-		}
-	}
-}
-
-// tick looks why Next returned without an event, and reports whether the
-// stream goes on.
-func (st *stream) tick(ctx context.Context, clock *streamClock, err error) bool {
-	switch {
-	case st.request.Context().Err() != nil:
-		return false // the peer is gone
-	case ctx.Err() != nil || errors.Is(err, delivery.ErrClosed):
-		st.write(st.format.letGo(st.buf[:0], retryDrain()))
 		return false
-	case errors.Is(err, io.EOF):
-		st.write(st.end(st.bound()))
-		return false
-	case errors.Is(err, context.DeadlineExceeded):
-		return st.onTime(clock)
 	}
-	st.write(st.format.control(st.buf[:0], "problem", nil, st.server.refusal(st.request, err)))
+	if alone {
+		if p := s.take(w, r, st); p != nil {
+			st.peer, st.buf = p, nil
+			st.leave = leave
+			go st.goOn()
+			return true
+		}
+	}
+	st.stay(r.Context())
+	st.peer.end(!st.broken)
 	return false
 }
 
-// onTime does what is due: a ping, or the end of a stream that waited long
-// enough or is old enough.
-func (st *stream) onTime(clock *streamClock) bool {
-	now := time.Now()
-	switch {
-	case clock.waited(now):
-		st.write(st.end(endWait))
-		return false
-	case clock.aged(now):
-		st.write(st.format.letGo(st.buf[:0], retryDrain()))
-		return false
-	case clock.pingDue(now):
-		if st.write(st.format.control(st.buf[:0], "ping", st.resume(), pingFrame{Tail: st.tail()})) != nil {
+// turn does all that there is to do now, and reports whether the stream is over:
+// complete, without its peer, or let go. If it is not, wake is called as soon as
+// there is more.
+func (st *stream) turn() (over bool) {
+	for {
+		if st.gone.Load() {
+			return true
+		}
+		chunk, due, err := st.source.Poll()
+		if st.write(st.chunk(&chunk)) != nil {
+			return true
+		}
+		if chunk.Count+len(chunk.Deliveries) > 0 {
+			st.clock.sawEvent()
+		}
+		switch {
+		case err != nil:
+			st.write(st.last(err))
+			return true
+		case st.server.draining.Load(): // also a stream that always has something to send ends, and keeps its hours
+			st.write(st.format.letGo(st.buf[:0], retryDrain()))
+			return true
+		}
+		now := time.Now()
+		if st.onTime(now) {
+			return true
+		}
+		if chunk.Empty() {
+			st.wakeAt(earlier(st.clock.next(), due), now)
 			return false
 		}
 	}
-	clock.again()
-	return true
+}
+
+// last is what a stream ends with whose source has ended.
+func (st *stream) last(err error) []byte {
+	switch {
+	case errors.Is(err, io.EOF):
+		return st.end(st.bound())
+	case errors.Is(err, delivery.ErrClosed):
+		return st.format.letGo(st.buf[:0], retryDrain())
+	}
+	return st.format.control(st.buf[:0], "problem", nil, st.server.refusal(http.MethodGet, "/", err))
+}
+
+// onTime does what is due: a ping, or the end of a stream that waited long
+// enough or is old enough, which it reports.
+func (st *stream) onTime(now time.Time) (over bool) {
+	switch {
+	case st.clock.waited(now):
+		st.write(st.end(endWait))
+		return true
+	case st.clock.aged(now):
+		st.write(st.format.letGo(st.buf[:0], retryDrain()))
+		return true
+	case st.clock.pingDue(now):
+		return st.write(st.format.control(st.buf[:0], "ping", st.resume(), pingFrame{Tail: st.tail()})) != nil
+	}
+	return false
 }
 
 // write sends bytes at once, within the write deadline: a peer that does not
@@ -114,14 +134,9 @@ func (st *stream) write(out []byte) error {
 	if len(out) == 0 {
 		return nil
 	}
-	deadline := st.server.setWriteDeadline(st.control)
-	_, err := st.w.Write(out)
-	if err == nil {
-		err = st.control.Flush()
-	}
-	// HTTP/2 resets a stream whose deadline passes, also while nothing is written.
-	st.control.SetWriteDeadline(time.Time{})
-	if err != nil && !time.Now().Before(deadline) { // over HTTP/2 the error may not say so
+	err := st.peer.write(out)
+	st.broken = st.broken || err != nil
+	if err == errSlow {
 		st.tooSlow()
 	}
 	return err
@@ -133,7 +148,7 @@ func (st *stream) tooSlow() {
 	s := st.server
 	s.metrics.slow.Inc()
 	s.slow.say(s.log, slog.LevelInfo, "a reader was let go because it did not take a write within --write-timeout; it resumes where it was",
-		"remote", st.request.RemoteAddr, "consumer_id", st.id, "namespaces", st.places)
+		"remote", st.remote, "consumer_id", st.id, "namespaces", st.places)
 }
 
 // keep holds on to a small buffer for the next frames, so that a stream with

@@ -45,7 +45,12 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request, full bool) {
 		s.turnAway(w, r, sub, err)
 		return
 	}
-	defer leave()
+	goesOn := false // after this request
+	defer func() {
+		if !goesOn {
+			leave()
+		}
+	}()
 	start := &starter{engine: s.engine, await: s.awaitStored, start: sub.start, resume: sub.resume, now: time.Now()}
 	places, err := start.places(r.Context(), sub.patterns, sub.namespaces)
 	if err != nil {
@@ -56,17 +61,16 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request, full bool) {
 		s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
 		return
 	}
-	st, err := s.openStream(w, r, sub, places)
+	st, err := s.openStream(r, sub, places)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	defer st.close()
 	if sub.format == typeJSON {
-		st.array(start.gaps)
+		st.array(w, r, sub, start.gaps)
 		return
 	}
-	st.run(start.gaps)
+	goesOn = st.begin(w, r, sub, start.gaps, leave)
 }
 
 func (s *Server) format(mediaType string) format {
@@ -113,7 +117,7 @@ func (s *Server) wait(r *http.Request) (leave func(), err error) {
 // turnAway ends a stream before it begins. A refusal would make an EventSource
 // give up for ever; a stream that ends makes it return.
 func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscription, err error) {
-	e := *s.refusal(r, err)
+	e := *s.refusal(r.Method, r.URL.Path, err)
 	retry := retryDrain()
 	if !s.draining.Load() {
 		retry = retryFull()
@@ -133,8 +137,8 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, sub *subscript
 	w.Write(out)
 }
 
-func (s *Server) openStream(w http.ResponseWriter, r *http.Request, sub *subscription, places []delivery.Place) (*stream, error) {
-	st := &stream{server: s, request: r, w: w, control: http.NewResponseController(w), sub: sub, format: s.format(sub.format), id: bus.NewConsumerID()}
+func (s *Server) openStream(r *http.Request, sub *subscription, places []delivery.Place) (*stream, error) {
+	st := &stream{server: s, remote: r.RemoteAddr, manual: sub.ack != nil, limit: sub.limit, format: s.format(sub.format), id: bus.NewConsumerID()}
 	for i := range places {
 		p := &places[i]
 		if sub.until {
@@ -145,6 +149,9 @@ func (s *Server) openStream(w http.ResponseWriter, r *http.Request, sub *subscri
 		st.seen = append(st.seen, bus.Position{Incarnation: s.engine.Incarnation(p.Namespace), Index: p.From - 1})
 	}
 	spec := delivery.Spec{ConsumerID: st.id, Places: places, Inboxes: sub.inboxes, Ack: sub.ack, Limit: sub.limit}
+	if sub.format != typeJSON {
+		spec.Wake = st.wake
+	}
 	if len(places) == 1 && sub.format != typeJSON { // the hub decides whether frames can be shared
 		spec.Format, spec.Shared = st.format.shared(st.places[0]), true
 	}

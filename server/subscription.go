@@ -170,14 +170,16 @@ func (s *Server) inflight(p *params) int {
 	return p.number("inflight", min(defaultInflight, most), 1, most)
 }
 
+// bounded reports whether the read has an end of its own.
+func (sub *subscription) bounded() bool { return sub.limit > 0 || sub.wait > 0 || sub.until }
+
 // check refuses what is wrong only together.
 func (sub *subscription) check(p *params) error {
 	if err := checkStart(sub.start); err != nil {
 		return err
 	}
-	bounded := sub.limit > 0 || sub.wait > 0 || sub.until
 	switch {
-	case sub.format == typeJSON && !bounded:
+	case sub.format == typeJSON && !sub.bounded():
 		return bus.ErrInvalidParameter.With("a JSON array needs an end: wanted limit=, wait= or until=newest, or Accept: application/x-ndjson for a stream without one")
 	case sub.format == typeJSON && sub.ack != nil:
 		return bus.ErrInvalidParameter.With("ack=manual needs a stream to acknowledge on: wanted Accept: text/event-stream or application/x-ndjson")

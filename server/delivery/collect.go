@@ -62,7 +62,7 @@ func (s *Stream) collect() (chunk Chunk, idle bool, err error) {
 		}
 		return Chunk{}, false, ErrClosed
 	}
-	if chunk.empty() && idle {
+	if chunk.Empty() && idle {
 		err = s.over(ending)
 	}
 	return chunk, idle, err

@@ -23,6 +23,10 @@ type Spec struct {
 	// acknowledgement once all of them are settled. A stream with a limit does
 	// not share frames.
 	Limit int
+	// Wake is for who calls Poll instead of Next: it is called when there may be
+	// something, from any goroutine and also in vain. It must not block, nor call
+	// the hub or the stream. nil: Next is called.
+	Wake func()
 }
 
 // Place is what a stream carries of one namespace.
@@ -53,7 +57,10 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 	if err := h.check(spec); err != nil {
 		return nil, err
 	}
-	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, limit: spec.Limit, inboxes: spec.Inboxes, wake: make(chan struct{}, 1)}
+	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, limit: spec.Limit, inboxes: spec.Inboxes, call: spec.Wake}
+	if s.call == nil {
+		s.wake = make(chan struct{}, 1)
+	}
 	s.shared = spec.Shared && spec.Format != nil && spec.Limit == 0 && spec.Ack == nil && len(spec.Places) == 1 && len(spec.Inboxes) == 0
 	if spec.Ack != nil {
 		s.flights = newFlights(s, *spec.Ack)

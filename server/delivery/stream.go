@@ -8,8 +8,8 @@ import (
 	"example.com/bus"
 )
 
-// Stream is one subscriber. Next is for one goroutine; everything else may be
-// called from any.
+// Stream is one subscriber. Next, or Poll, is for one goroutine at a time;
+// everything else may be called from any.
 type Stream struct {
 	hub     *Hub
 	id      string
@@ -18,11 +18,12 @@ type Stream struct {
 	cursors []*cursor
 	limit   int // 0: none
 	inboxes []string
-	wake    chan struct{} // holds a token when something may have come
+	wake    chan struct{} // holds a token when something may have come; nil with call
+	call    func()        // Spec.Wake
 
 	waitSlot int // place among the waiters of a view, from 1; guarded by view.mu
 
-	timer *time.Timer // these four are Next's
+	timer *time.Timer // these four are Next's and Poll's
 	buf   []byte
 	turn  int
 	bytes int // collected in chunk
@@ -39,8 +40,12 @@ type Stream struct {
 	recent  recent   // inbox events that were handed on
 }
 
-// notify makes Next look again. It never blocks.
+// notify makes Next, or who calls Poll, look again. It never blocks.
 func (s *Stream) notify() {
+	if s.call != nil {
+		s.call()
+		return
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -54,12 +59,8 @@ func (s *Stream) notify() {
 // what the source failed with.
 func (s *Stream) Next(ctx context.Context) (Chunk, error) {
 	for {
-		chunk, idle, sure := s.glance()
-		var err error
-		if !sure {
-			chunk, idle, err = s.collect()
-		}
-		if err != nil || !chunk.empty() {
+		chunk, idle, err := s.pick()
+		if err != nil || !chunk.Empty() {
 			return chunk, err
 		}
 		if err := ctx.Err(); err != nil {
@@ -74,7 +75,35 @@ func (s *Stream) Next(ctx context.Context) (Chunk, error) {
 	}
 }
 
-func (c *Chunk) empty() bool {
+// Poll is Next for who does not wait: an empty chunk says that there is nothing
+// now, and that Spec.Wake will be called when that may have changed. due is when
+// to come without being called, because something in flight has to go out again;
+// zero: not at all. Errors are those of Next, but for ctx's.
+func (s *Stream) Poll() (chunk Chunk, due time.Time, err error) {
+	for {
+		chunk, idle, err := s.pick()
+		if err != nil || !chunk.Empty() {
+			return chunk, time.Time{}, err
+		}
+		if idle {
+			s.buf = nil
+			return chunk, s.due(), nil
+		}
+	}
+}
+
+// pick takes what is there. idle reports that there will be nothing until a
+// wake-up or a deadline.
+func (s *Stream) pick() (chunk Chunk, idle bool, err error) {
+	chunk, idle, sure := s.glance()
+	if !sure {
+		chunk, idle, err = s.collect()
+	}
+	return chunk, idle, err
+}
+
+// Empty reports whether there is nothing in it.
+func (c *Chunk) Empty() bool {
 	return c.Count == 0 && len(c.Deliveries) == 0 && len(c.Gaps) == 0 && len(c.Dead) == 0
 }
 
@@ -91,16 +120,22 @@ func (s *Stream) sleep(ctx context.Context) error {
 	return nil
 }
 
+// due is when something in flight has to be looked at, zero when nothing has.
+func (s *Stream) due() time.Time {
+	if s.flights == nil {
+		return time.Time{}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	due, _ := s.flights.due()
+	return due
+}
+
 // deadline returns a channel that fires when something in flight is due, nil
 // when nothing is.
 func (s *Stream) deadline() <-chan time.Time {
-	if s.flights == nil {
-		return nil
-	}
-	s.mu.Lock()
-	due, ok := s.flights.due()
-	s.mu.Unlock()
-	if !ok {
+	due := s.due()
+	if due.IsZero() {
 		return nil
 	}
 	wait := max(time.Until(due), 0)
