@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,8 @@ type connection struct {
 	consumer  atomic.Value // a string; a loop that is cancelled reads it from elsewhere
 	frames    *sseReader
 	body      *watchedBody
-	delivered int // events that the loop wanted
+	delivered int        // events that the loop wanted
+	busy      sync.Mutex // held while the loop is at work, and not waiting for the stream
 }
 
 // connect opens a stream and hands its events to the loop until it ends. The error says why;
@@ -56,7 +58,7 @@ func (s *subscription) connect(ctx context.Context) (err error) {
 	k.consumer.Store(resp.Header.Get("X-BUS-CONSUMER-ID"))
 	k.frames.retry = s.backoff.retry // until the server says another
 	began := time.Now()
-	defer func() { k.leave(ctx, err) }()
+	defer func() { k.leave(ctx, stream, err) }()
 	err = k.read(ctx)
 	s.backoff.retry = k.frames.retry
 	if k.delivered > 0 || time.Since(began) > maxDelay {
@@ -65,12 +67,17 @@ func (s *subscription) connect(ctx context.Context) (err error) {
 	return because(stream, err)
 }
 
-// endWith cancels the stream at the end of ctx, once its events are acknowledged. The function
-// it returns undoes that, or waits until it has happened.
+// endWith cancels the stream at the end of ctx, once its events are acknowledged, if the loop
+// waits for it. A loop that is at work sees the end of ctx by itself, and acknowledges the
+// event at hand before. The function returned undoes that, or waits until it has happened.
 func (k *connection) endWith(ctx context.Context, cancel context.CancelCauseFunc) (undo func()) {
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
+		if !k.busy.TryLock() {
+			return
+		}
+		defer k.busy.Unlock()
 		k.settle()
 		cancel(context.Cause(ctx))
 	})
@@ -83,8 +90,9 @@ func (k *connection) endWith(ctx context.Context, cancel context.CancelCauseFunc
 
 // leave sends what was gathered. A connection that broke has taken its consumer with it: who
 // waits for an answer is to have it, but the next connection does not wait for that.
-func (k *connection) leave(ctx context.Context, err error) {
-	if err == nil || err == errDone || ctx.Err() != nil { // nil: a panic comes out of the loop
+func (k *connection) leave(ctx, stream context.Context, err error) {
+	left := err == nil || err == errDone || ctx.Err() != nil // nil: a panic comes out of the loop
+	if left && stream.Err() == nil {
 		k.settle()
 	} else if name := k.name(); name != "" {
 		k.client.acks.departAll(name)
@@ -124,17 +132,27 @@ func (k *connection) read(ctx context.Context) error {
 		if err != nil {
 			return k.end(err)
 		}
-		if ctx.Err() != nil { // cancelled while the loop was busy, with frames read ahead
-			return ctx.Err()
-		}
-		if err := k.handle(f); err != nil {
+		if err := k.handle(ctx, f); err != nil {
 			return err
 		}
 	}
 }
 
-// handle acts on one frame. Kinds that a later server adds are passed over.
-func (k *connection) handle(f frame) error {
+// handle acts on one frame, unless the loop is cancelled, with frames read ahead. Kinds that a
+// later server adds are passed over.
+func (k *connection) handle(ctx context.Context, f frame) error {
+	k.busy.Lock()
+	defer k.busy.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := k.act(f); err != nil {
+		return err
+	}
+	return ctx.Err() // who ends the stream has left it to us
+}
+
+func (k *connection) act(f frame) error {
 	switch f.event {
 	case "msg":
 		return k.message(f)

@@ -148,8 +148,9 @@ func newGetRequest(opts []GetOption) *getRequest {
 // Get reads events. It connects when the loop over it begins, and each loop is a stream of
 // its own. The package comment says what the loop promises. Leaving it closes the stream; so
 // does cancelling ctx, which ends the loop without an error, at the latest when the event at
-// hand is done with. What AckAsync and WithAckGrouping have gathered is sent first, and their
-// answers waited for, up to 2 seconds. An event is read when the loop asks for it: a slow loop
+// hand is done with: it can still be acknowledged, with a context that has not ended. What
+// AckAsync and WithAckGrouping have gathered is sent first, and their answers waited for, up to
+// 2 seconds. An event is read when the loop asks for it: a slow loop
 // holds the stream back and loses nothing.
 //
 // WithLimit, WithWait and WithUntilNewest end the loop at their bound. They hold for the whole
