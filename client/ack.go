@@ -51,6 +51,9 @@ type ackRequest struct {
 }
 
 func newAckRequest(opts []AckOption) *ackRequest {
+	if len(opts) == 0 {
+		return &ackRequest{} // a loop makes one of each event
+	}
 	r := &ackRequest{query: url.Values{}}
 	for _, o := range opts {
 		o.applyAck(r)

@@ -70,16 +70,12 @@ func (o origin) most() int {
 	return max(1, o.terms.inflight/2)
 }
 
-// due is until when an acknowledgement may wait.
-func (o origin) due(wait time.Duration) time.Time {
-	due := time.Now().Add(wait)
+// wait is how long an acknowledgement may wait of the time it would.
+func (o origin) wait(now time.Time, most time.Duration) time.Duration {
 	if o.terms == nil {
-		return due
+		return most
 	}
-	if half := o.received.Add(o.terms.redelivery / 2); half.Before(due) {
-		return half
-	}
-	return due
+	return min(most, o.received.Add(o.terms.redelivery/2).Sub(now))
 }
 
 // grouping gathers the acknowledgements of a client into requests. It has a goroutine for each
@@ -178,21 +174,21 @@ func (b *group) take(a *AckResult) {
 // g.mu.
 func (g *grouping) schedule(b *group, from origin) {
 	b.most = min(b.most, from.most())
-	due := from.due(g.wait)
-	wait := time.Until(due)
+	now := time.Now()
+	wait := from.wait(now, g.wait)
 	switch {
 	case len(b.acks) >= b.most || wait <= 0:
 		g.depart(b)
 	case b.timer == nil:
-		b.due, b.timer = due, time.AfterFunc(wait, func() {
+		b.due, b.timer = now.Add(wait), time.AfterFunc(wait, func() {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if g.open[b.key] == b {
 				g.depart(b)
 			}
 		})
-	case due.Before(b.due):
-		b.due = due
+	case now.Add(wait).Before(b.due):
+		b.due = now.Add(wait)
 		b.timer.Reset(wait)
 	}
 }
