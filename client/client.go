@@ -25,7 +25,7 @@ const (
 )
 
 // Client speaks to one server. It may be used from many goroutines and needs no Close. What
-// AckAsync has gathered leaves by itself; a program that ends before calls Flush.
+// AckAsync has gathered leaves by itself; a program that ends right behind one calls Flush.
 type Client struct {
 	base     *url.URL
 	err      error // what is wrong with the URL
