@@ -219,7 +219,11 @@ func TestALoopThatIsCancelledWhileItWaitsSettlesFirst(t *testing.T) {
 
 func TestAServerThatDoesNotAnswerHoldsTheEndOfALoopUpForTwoSecondsAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for name, cancels := range map[string]bool{"left": false, "cancelled": true} {
+		for name, after := range map[string]func(cancel func()) (stop bool){
+			"left":                     func(func()) bool { return true },
+			"cancelled":                func(cancel func()) bool { cancel(); return false },
+			"cancelled while it waits": func(cancel func()) bool { go func() { synctest.Wait(); cancel() }(); return false },
+		} {
 			s := newWire(t, func(n int, w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					onlyStream(func(_ int, s *stream) { s.hello("c_1", 1); s.events(1) })(n, w, r)
@@ -232,10 +236,10 @@ func TestAServerThatDoesNotAnswerHoldsTheEndOfALoopUpForTwoSecondsAtMost(t *test
 				if err != nil {
 					t.Fatal(err)
 				}
-				if e.AckAsync(); !cancels {
+				e.AckAsync()
+				if after(cancel) {
 					break
 				}
-				cancel()
 			}
 			cancel()
 			if got, want := time.Since(began), leaveTime; got != want {
@@ -303,30 +307,35 @@ func TestABrokenConnectionSendsWhatWasGatheredAndReconnectsMeanwhile(t *testing.
 		if err := first.Get(t.Context()); !errors.Is(err, bus.ErrUnknownConsumer) || !strings.Contains(err.Error(), "gone") {
 			t.Errorf("got %v, want the answer to its own request", err)
 		}
+		if got, want := time.Since(began), 20*time.Second; got != want {
+			t.Errorf("got the answer after %v, want %v: sent when the connection broke", got, want)
+		}
 	})
 }
 
 func TestTheEventAtHandCanBeAcknowledgedAfterTheCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := manualStream(t, 5)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		var last *AckResult
-		for e, err := range s.client.Get(ctx, WithSubject("app.>"), WithAckStrategy(AckManual)) {
-			if err != nil {
-				t.Fatal(err)
+		for name, read := range map[string]int{"others read ahead": 5, "nothing read ahead": 3} {
+			s, began := manualStream(t, read), time.Now()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var last *AckResult
+			for e, err := range s.client.Get(ctx, WithSubject("app.>"), WithAckStrategy(AckManual)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e.Index == 3 {
+					cancel()
+					synctest.Wait() // whatever the cancel does by itself is done
+				}
+				last = e.AckAsync()
 			}
-			if e.Index == 3 {
-				cancel()
-				synctest.Wait() // whatever the cancel does by itself is done
+			if err := last.Get(t.Context()); err != nil {
+				t.Errorf("%s: got %v", name, err)
 			}
-			last = e.AckAsync()
-		}
-		if err := last.Get(t.Context()); err != nil {
-			t.Errorf("got %v", err)
-		}
-		if got, want := s.sizes(), []int{3}; !slices.Equal(got, want) {
-			t.Errorf("got %v, want %v", got, want)
+			if got, want := s.sizes(), []int{3}; !slices.Equal(got, want) || time.Since(began) != 0 {
+				t.Errorf("%s: got %v after %v, want %v at once", name, got, time.Since(began), want)
+			}
 		}
 	})
 }

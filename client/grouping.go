@@ -177,7 +177,7 @@ func (g *grouping) schedule(b *group, from origin) {
 	now := time.Now()
 	wait := from.wait(now, g.wait)
 	switch {
-	case len(b.acks) >= b.most || wait <= 0:
+	case len(b.acks) >= b.most:
 		g.depart(b)
 	case b.timer == nil:
 		b.due, b.timer = now.Add(wait), time.AfterFunc(wait, func() {
