@@ -31,7 +31,9 @@ const (
 
 // WithAckGrouping makes each Ack that says nothing but that an event is done wait up to d for
 // others, so that they leave in one request for each consumer. It is for programs that
-// acknowledge from many goroutines. A loop that acknowledges each event before it takes the
+// acknowledge from many goroutines, and saves requests: n goroutines settle at most n events in
+// each d, which is faster where a request takes longer than d or the server has much to do, and
+// slower beside an idle one. A loop that acknowledges each event before it takes the
 // next is made slower by d an event; it uses AckAsync, which gathers without this option too,
 // and takes its d from here. 0 or less is [DefaultAckGrouping], more than [MaxAckGrouping] is
 // that.
