@@ -24,7 +24,8 @@ const (
 	maxProblem     = 64 << 10 // bytes of a refusal that are read
 )
 
-// Client speaks to one server. It may be used from many goroutines and needs no Close.
+// Client speaks to one server. It may be used from many goroutines and needs no Close. What
+// AckAsync has gathered leaves by itself; a program that ends right behind one calls Flush.
 type Client struct {
 	base     *url.URL
 	err      error // what is wrong with the URL
@@ -32,6 +33,7 @@ type Client struct {
 	stream   *http.Client // the same, without its time limit: streams have no end
 	log      *slog.Logger
 	maxEvent int
+	acks     *grouping
 }
 
 // ClientOption is an option of NewClient.
@@ -73,6 +75,7 @@ func WithMaxEvent(bytes int) ClientOption {
 func NewClient(rawURL string, opts ...ClientOption) *Client {
 	c := &Client{log: slog.New(slog.DiscardHandler), maxEvent: DefaultMaxEvent}
 	c.base, c.err = parseURL(rawURL)
+	c.acks = newGrouping(c)
 	for _, o := range opts {
 		o(c)
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/bus"
@@ -14,6 +16,10 @@ import (
 
 // defaultHeartbeat is what a server's heartbeat is taken for until its hello says.
 const defaultHeartbeat = 15 * time.Second
+
+// leaveTime is how long the end of a loop waits for the answers to its acknowledgements. A
+// server that has none by then is not worth holding up a program that stops.
+const leaveTime = 2 * time.Second
 
 var (
 	errSilent = errors.New("nothing was heard for more than two heartbeats")
@@ -23,38 +29,90 @@ var (
 // connection is one stream from its hello to its end.
 type connection struct {
 	*subscription
-	consumer  string
+	consumer  atomic.Value // a string; a loop that is cancelled reads it from elsewhere
 	frames    *sseReader
 	body      *watchedBody
-	delivered int // events that the loop wanted
+	delivered int        // events that the loop wanted
+	busy      sync.Mutex // held while the loop is at work, and not waiting for the stream
 }
 
 // connect opens a stream and hands its events to the loop until it ends. The error says why;
 // it is errDone when the loop has what it wanted.
-func (s *subscription) connect(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+//
+// The stream does not end with ctx: the consumer is gone with its stream, and what was
+// gathered for it would be refused.
+func (s *subscription) connect(ctx context.Context) (err error) {
+	stream, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
+	k := &connection{subscription: s}
+	defer k.endWith(ctx, cancel)()
 	watch := newWatch(cancel)
-	resp, err := s.open(ctx)
+	resp, err := s.open(stream)
 	watch.timer.Stop()
 	if err != nil {
-		return because(ctx, err)
+		return because(stream, err)
 	}
 	watch.body = resp.Body
 	defer watch.Close()
-	k := &connection{
-		subscription: s, body: watch,
-		frames:   newSSEReader(watch, s.client.maxEvent),
-		consumer: resp.Header.Get("X-BUS-CONSUMER-ID"),
-	}
+	k.body, k.frames = watch, newSSEReader(watch, s.client.maxEvent)
+	k.consumer.Store(resp.Header.Get("X-BUS-CONSUMER-ID"))
 	k.frames.retry = s.backoff.retry // until the server says another
 	began := time.Now()
+	defer func() { k.leave(ctx, stream, err) }()
 	err = k.read(ctx)
 	s.backoff.retry = k.frames.retry
 	if k.delivered > 0 || time.Since(began) > maxDelay {
 		s.backoff.reset() // it was a good one, not one more failure
 	}
-	return because(ctx, err)
+	return because(stream, err)
+}
+
+// endWith cancels the stream at the end of ctx, once its events are acknowledged, if the loop
+// waits for it. A loop that is at work sees the end of ctx by itself, and acknowledges the
+// event at hand before. The function returned undoes that, or waits until it has happened.
+func (k *connection) endWith(ctx context.Context, cancel context.CancelCauseFunc) (undo func()) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		if !k.busy.TryLock() {
+			return
+		}
+		defer k.busy.Unlock()
+		k.settle()
+		cancel(context.Cause(ctx))
+	})
+	return func() {
+		if !stop() {
+			<-ended
+		}
+	}
+}
+
+// leave sends what was gathered. A connection that broke has taken its consumer with it: who
+// waits for an answer is to have it, but the next connection does not wait for that.
+func (k *connection) leave(ctx, stream context.Context, err error) {
+	left := err == nil || err == errDone || ctx.Err() != nil // nil: a panic comes out of the loop
+	if left && stream.Err() == nil {
+		k.settle()
+	} else if name := k.name(); name != "" {
+		k.client.acks.departAll(name)
+	}
+}
+
+// settle waits for the answers to what was gathered, for as long as the end of a loop may last.
+func (k *connection) settle() {
+	name := k.name()
+	if name == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
+	defer cancel()
+	_ = k.client.acks.flush(ctx, name) // who asked is told; the loop has nobody to tell
+}
+
+func (k *connection) name() string {
+	name, _ := k.consumer.Load().(string)
+	return name
 }
 
 // because replaces an error that only says that the connection was cancelled.
@@ -74,17 +132,27 @@ func (k *connection) read(ctx context.Context) error {
 		if err != nil {
 			return k.end(err)
 		}
-		if ctx.Err() != nil { // cancelled while the loop was busy, with frames read ahead
-			return ctx.Err()
-		}
-		if err := k.handle(f); err != nil {
+		if err := k.handle(ctx, f); err != nil {
 			return err
 		}
 	}
 }
 
-// handle acts on one frame. Kinds that a later server adds are passed over.
-func (k *connection) handle(f frame) error {
+// handle acts on one frame, unless the loop is cancelled, with frames read ahead. Kinds that a
+// later server adds are passed over.
+func (k *connection) handle(ctx context.Context, f frame) error {
+	k.busy.Lock()
+	defer k.busy.Unlock()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := k.act(f); err != nil {
+		return err
+	}
+	return ctx.Err() // who ends the stream has left it to us
+}
+
+func (k *connection) act(f frame) error {
 	switch f.event {
 	case "msg":
 		return k.message(f)
@@ -115,10 +183,11 @@ func (k *connection) trouble(data []byte) error {
 }
 
 func (k *connection) message(f frame) error {
-	e, err := k.client.readEvent(f.data, k.consumer)
+	e, err := k.client.readEvent(f.data, k.name())
 	if err != nil {
 		return k.report(err)
 	}
+	e.from = k.origin()
 	ns := bus.Namespace(e.Subject)
 	fresh := e.Index == 0 || e.Index > k.seen[ns] // an inbox counts nothing
 	k.seen[ns] = max(k.seen[ns], e.Index)
@@ -135,7 +204,7 @@ func (k *connection) greet(data []byte) error {
 		return k.report(err)
 	}
 	if hello.ConsumerID != "" {
-		k.consumer = hello.ConsumerID
+		k.consumer.Store(hello.ConsumerID)
 	}
 	if d, err := time.ParseDuration(hello.Heartbeat); err == nil {
 		k.body.setHeartbeat(d)

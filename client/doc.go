@@ -29,8 +29,9 @@
 // that ends without that word is taken up again, however clean its end looks. A server older
 // than this package does not say it: such a loop over until or wait goes on.
 //
-// Leaving the loop, or cancelling its context, closes the connection. Cancelling yields no
-// error.
+// Leaving the loop, or cancelling its context, closes the connection, once the event at hand is
+// done with and what was gathered of acknowledgements is answered, for which it waits 2 seconds
+// at most. Cancelling yields no error.
 //
 // # Acknowledging
 //
@@ -40,6 +41,23 @@
 // ([WithConfirm]), and with [WithData] a reply to one that asked ([WithRequestReply]). A stream
 // with a bound may be over at the server before the loop gets to its last events: what is to
 // be acknowledged from there is read with AckManual, which stays until it is.
+//
+// An Ack is a request, and it returns when the server has answered: nil means settled. Many
+// events are acknowledged faster in one of these ways, and nil means the same in each:
+//
+//   - [Event.AckAsync] in a loop: it does not wait. What is acknowledged within a millisecond
+//     leaves in one request, and the result it returns tells the answer to this one event. The
+//     end of the loop sends what was gathered; [Client.Flush] does so before, and reports the
+//     first error of those whose results nobody looked at.
+//   - [WithAckGrouping], an option of NewClient, when many goroutines call Ack: each waits up to
+//     a millisecond for others, and gets the answer to its own event. A refused event does not
+//     keep the others from being settled, and who cancels only stops waiting himself.
+//   - [Client.AckBatch]: up to 1000 events in one request, all of them or none.
+//   - [WithUpTo]: one event, and everything of its namespace before it.
+//
+// A group leaves early when it holds half of what the stream lets out at once, so that the
+// stream does not stand still for it, and before half of an event's time for redelivery is over.
+// Only what says no more than done is gathered: a verdict, a reply and WithUpTo leave at once.
 //
 // # Trying again
 //

@@ -17,15 +17,17 @@ type Event struct {
 	ConsumerId string // the consumer it was delivered to
 
 	client *Client
+	from   origin
 }
 
 // Ack acknowledges the event for the consumer it was delivered to; see [Client.Ack]. It may
-// be called from any goroutine while the loop that delivered the event goes on.
+// be called from any goroutine while the loop that delivered the event goes on. A loop over
+// many events is faster with [Event.AckAsync].
 func (e *Event) Ack(ctx context.Context, opts ...AckOption) error {
 	if e == nil || e.client == nil {
-		return bus.ErrInvalidParameter.With("the event did not come from a stream; acknowledge it with Client.Ack")
+		return errNoStream()
 	}
-	return e.client.Ack(ctx, e.ConsumerId, e.Id, opts...)
+	return e.client.ack(ctx, e.ConsumerId, e.Id, e.from, opts)
 }
 
 // MarshalJSON returns the event as the stream has it, with its attempt if it is not the first.

@@ -149,3 +149,91 @@ func ExampleWithUntilNewest() {
 		fmt.Println(event.Index, event.Id)
 	}
 }
+
+// A loop over many events: what is done within a millisecond is acknowledged in one request.
+// The end of the loop settles the rest, and Flush tells whether all was.
+func ExampleEvent_AckAsync() {
+	client := bus.NewClient("http://localhost:2021")
+	ctx := context.Background()
+
+	for event, err := range client.Get(ctx,
+		bus.WithSubject("app.orders.>"),
+		bus.WithStartFrom(bus.StartOldest),
+		bus.WithAckStrategy(bus.AckManual),
+		bus.WithWait(time.Second),
+	) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(event.Index, event.Id)
+		event.AckAsync()
+	}
+	if err := client.Flush(ctx); err != nil {
+		log.Println("some come again:", err)
+	}
+}
+
+// Goroutines that acknowledge what they have worked on, together in few requests. Each gets
+// the answer to its own event.
+func ExampleWithAckGrouping() {
+	client := bus.NewClient("http://localhost:2021", bus.WithAckGrouping(time.Millisecond))
+	ctx := context.Background()
+
+	work := make(chan *bus.Event)
+	for range 16 {
+		go func() {
+			for event := range work {
+				if err := event.Ack(ctx); err != nil {
+					log.Println(event.Id, "comes again:", err)
+				}
+			}
+		}()
+	}
+	for event, err := range client.Get(ctx, bus.WithSubject("app.orders.>"), bus.WithAckStrategy(bus.AckManual)) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		work <- event
+	}
+}
+
+// Events that are written away together, and acknowledged together: all of them or none.
+func ExampleClient_AckBatch() {
+	client := bus.NewClient("http://localhost:2021")
+	ctx := context.Background()
+
+	var ids []string
+	for event, err := range client.Get(ctx,
+		bus.WithSubject("app.orders.>"), bus.WithAckStrategy(bus.AckManual), bus.WithInflight(100),
+	) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if ids = append(ids, event.Id); len(ids) < 100 {
+			continue
+		}
+		if err := client.AckBatch(ctx, event.ConsumerId, ids); err != nil {
+			log.Println(err)
+		}
+		ids = nil
+	}
+}
+
+// One request settles an event and everything of its namespace before it.
+func ExampleWithUpTo() {
+	client := bus.NewClient("http://localhost:2021")
+	ctx := context.Background()
+
+	n := 0
+	for event, err := range client.Get(ctx, bus.WithSubject("app.orders.>"), bus.WithAckStrategy(bus.AckManual)) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if n++; n%32 != 0 { // half of the 64 that may be out at once
+			continue
+		}
+		if err := event.Ack(ctx, bus.WithUpTo()); err != nil {
+			log.Println(err)
+		}
+	}
+}

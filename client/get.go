@@ -54,6 +54,7 @@ func WithAckStrategy(s AckStrategy) GetOption {
 func WithDelivery(d time.Duration, n int) GetOption {
 	return getOption(func(r *getRequest) {
 		r.fail(positive("WithDelivery", d))
+		r.terms.redelivery = d
 		r.query.Set("redelivery", d.String())
 		r.query.Set("redelivery_count", strconv.Itoa(n))
 	})
@@ -62,7 +63,10 @@ func WithDelivery(d time.Duration, n int) GetOption {
 // WithInflight is, with AckManual, how many unacknowledged events may be out at once. 1 keeps
 // strict order.
 func WithInflight(n int) GetOption {
-	return getOption(func(r *getRequest) { r.query.Set("inflight", r.count("WithInflight", n)) })
+	return getOption(func(r *getRequest) {
+		r.terms.inflight = n
+		r.query.Set("inflight", r.count("WithInflight", n))
+	})
 }
 
 // WithLimit ends the loop after n events. With AckManual redeliveries do not count, and the
@@ -96,6 +100,7 @@ type getRequest struct {
 	query    url.Values
 	limit    int // 0: none
 	until    bool
+	terms    terms
 	err      error
 }
 
@@ -125,7 +130,7 @@ func (r *getRequest) namespaces() []string {
 }
 
 func newGetRequest(opts []GetOption) *getRequest {
-	r := &getRequest{query: url.Values{}}
+	r := &getRequest{query: url.Values{}, terms: terms{defaultRedelivery, defaultInflight}}
 	for _, o := range opts {
 		o.applyGet(r)
 	}
@@ -143,8 +148,10 @@ func newGetRequest(opts []GetOption) *getRequest {
 // Get reads events. It connects when the loop over it begins, and each loop is a stream of
 // its own. The package comment says what the loop promises. Leaving it closes the stream; so
 // does cancelling ctx, which ends the loop without an error, at the latest when the event at
-// hand is done with. An event is read when the loop asks for it: a slow loop holds the stream
-// back and loses nothing.
+// hand is done with: it can still be acknowledged, with a context that has not ended. What
+// AckAsync and WithAckGrouping have gathered is sent first, and their answers waited for, up to
+// 2 seconds. An event is read when the loop asks for it: a slow loop
+// holds the stream back and loses nothing.
 //
 // WithLimit, WithWait and WithUntilNewest end the loop at their bound. They hold for the whole
 // loop, however many connections it takes: a loop that ends without an error has reached its
@@ -285,6 +292,14 @@ func (s *subscription) positions() map[string]uint64 {
 }
 
 func (s *subscription) manual() bool { return s.req.query.Get("ack") == string(AckManual) }
+
+// origin is that of an event which comes now.
+func (s *subscription) origin() origin {
+	if !s.manual() {
+		return origin{}
+	}
+	return origin{&s.req.terms, time.Now()}
+}
 
 // report hands over what went wrong without ending the stream.
 func (s *subscription) report(err error) error {

@@ -16,7 +16,7 @@ import (
 )
 
 // realBus is a server over a real log, as a program meets it.
-func realBus(t *testing.T) (url string, ctx context.Context) {
+func realBus(t testing.TB) (url string, ctx context.Context) {
 	t.Helper()
 	engine, err := disk.Open(t.TempDir(), disk.Options{Namespaces: []string{"app", "notifications", "orders", "math", "critical"}})
 	if err != nil {

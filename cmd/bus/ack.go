@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"example.com/bus/client"
 	"github.com/urfave/cli/v2"
@@ -20,7 +21,7 @@ consumer's id is on its stderr, and in the stream's hello.
 		Flags: []cli.Flag{
 			hostFlag(),
 			&cli.StringFlag{Name: "consumer-id", Usage: "id of the consumer; required"},
-			&cli.StringSliceFlag{Name: "event-id", Usage: "id of the event; repeatable; required"},
+			&cli.StringSliceFlag{Name: "event-id", Usage: "id of the event; repeatable, for all or none of them; required"},
 			&cli.BoolFlag{Name: "up-to", Usage: "all events of the namespace up to this one"},
 			&cli.StringFlag{Name: "verdict", Usage: "ack, nak (not now), term (never again) or wip (still at work)", DefaultText: "ack"},
 			&cli.DurationFlag{Name: "delay", Usage: "with --verdict nak: not before this time"},
@@ -30,8 +31,8 @@ consumer's id is on its stderr, and in the stream's hello.
 	}
 }
 
-// ack settles one event after the other, so that an error can say how far it
-// came. Acknowledging twice is fine, and the whole can be run again.
+// ack settles several events in one request, all of them or none, as long as a
+// request takes them. Acknowledging twice is fine, and the whole can be run again.
 func ack(c *cli.Context) error {
 	consumer, events := c.String("consumer-id"), c.StringSlice("event-id")
 	if consumer == "" || len(events) == 0 {
@@ -45,13 +46,18 @@ func ack(c *cli.Context) error {
 		return usageError("--up-to and --data go with one --event-id, found %d", len(events))
 	}
 	server := newClient(c)
-	for i, id := range events {
-		if err := server.Ack(c.Context, consumer, id, options...); err != nil {
-			if i > 0 {
-				err = fmt.Errorf("%w (the %d before it are acknowledged)", err, i)
-			}
+	if len(events) == 1 {
+		if err := server.Ack(c.Context, consumer, events[0], options...); err != nil {
 			return serverError(c, err)
 		}
+		return nil
+	}
+	done := 0
+	for some := range slices.Chunk(events, client.MaxAckBatch) {
+		if err := server.AckBatch(c.Context, consumer, some, options...); err != nil {
+			return serverError(c, fmt.Errorf("%w (of %d events %d are acknowledged)", err, len(events), done))
+		}
+		done += len(some)
 	}
 	return nil
 }

@@ -2,18 +2,23 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
-	"example.com/bus"
 	"example.com/bus/client"
 	"github.com/urfave/cli/v2"
+)
+
+// What the server does unless told.
+const (
+	defaultRedelivery = 5 * time.Second
+	defaultInflight   = 64
 )
 
 func getCommand() *cli.Command {
@@ -52,28 +57,21 @@ func get(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(c.Context)
-	defer cancel()
-	if err := reachable(ctx, hostOf(c)); err != nil {
+	if err := reachable(c.Context, hostOf(c)); err != nil {
 		return err
 	}
 	reader := newClient(c, client.WithLogger(newLogger(c.App.ErrWriter, logLevel(slog.LevelInfo), "text")))
 	p := &printer{out: bufio.NewWriterSize(c.App.Writer, 64<<10), talk: c.App.ErrWriter, payloads: c.Bool("payload"), terminal: isTerminal(c.App.Writer)}
 	p.tell = c.String("ack") == "manual"
 	if c.String("ack") == "auto" {
-		p.acks = newAcker(ctx)
 		p.recent = newRecent(4 * max(c.Int("inflight"), defaultInflight))
-		defer p.acks.stop()
 	}
-	for event, err := range reader.Get(ctx, options...) {
+	for event, err := range reader.Get(c.Context, options...) {
 		if err := p.handle(event, err); err != nil {
 			return serverError(c, err)
 		}
 		if n := c.Int("limit"); n > 0 && p.printed == n {
-			if p.acks != nil {
-				p.acks.stop() // before the loop is left, which ends the consumer
-			}
-			return nil
+			return nil // the end of the loop settles what was printed
 		}
 	}
 	return nil
@@ -161,13 +159,14 @@ type printer struct {
 	terminal bool
 	tell     bool    // say the consumer's id, for bus ack
 	told     string  // the one that was said
-	acks     *acker  // nil: none
-	recent   *recent // what has been printed lately, with acks
+	recent   *recent // what has been printed lately, nil when nothing is acknowledged
 	printed  int
 }
 
 // handle prints an event and has it acknowledged, in this order: a crash between
-// the two repeats an event, the other way round it would be lost.
+// the two repeats an event, the other way round it would be lost. That it cannot
+// be acknowledged is no error of get's: the server delivers again, and who reads
+// sees the event once.
 func (p *printer) handle(event *client.Event, err error) error {
 	if err != nil {
 		return p.problem(err)
@@ -176,8 +175,8 @@ func (p *printer) handle(event *client.Event, err error) error {
 		p.told = event.ConsumerId
 		fmt.Fprintf(p.talk, "consumer %s\n", oneLine(p.told))
 	}
-	if p.acks != nil && p.recent.has(event.Id) {
-		p.acks.printed(event) // the server does not know yet
+	if p.recent != nil && p.recent.has(event.Id) {
+		event.AckAsync() // the server does not know yet
 		return nil
 	}
 	if err := p.print(event); err != nil {
@@ -188,9 +187,9 @@ func (p *printer) handle(event *client.Event, err error) error {
 		return stdoutError{err}
 	}
 	p.printed++
-	if p.acks != nil {
+	if p.recent != nil {
 		p.recent.add(event.Id)
-		p.acks.printed(event)
+		event.AckAsync()
 	}
 	return nil
 }
@@ -235,12 +234,4 @@ func printPayload(w io.Writer, payload json.RawMessage, contentType string, term
 // printable tells whether a terminal shows data as it is.
 func printable(data []byte) bool {
 	return utf8.Valid(data) && oneLine(string(data)) == string(data)
-}
-
-// eventNamespace is "" for an inbox event, which has no place in a log.
-func eventNamespace(e *client.Event) string {
-	if e.Index == 0 {
-		return ""
-	}
-	return bus.Namespace(e.Subject)
 }
