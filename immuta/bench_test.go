@@ -126,6 +126,36 @@ func BenchmarkReplay(b *testing.B) {
 	})
 }
 
+// BenchmarkReplayTogether is four readers through a log that is on disk only;
+// records of all of them count.
+func BenchmarkReplayTogether(b *testing.B) {
+	const n, readers = 100_000, 4
+	forBenchKinds(b, func(b *testing.B, o Options) {
+		l := mustOpen(b, fill(b, o, n), o)
+		b.ReportAllocs()
+		for b.Loop() {
+			counts := make(chan int, readers)
+			for range readers {
+				go func() {
+					r, count := l.Reader(1), 0
+					defer r.Close()
+					block, err := r.Next()
+					for ; err == nil; block, err = r.Next() {
+						count += len(block.Records)
+					}
+					counts <- count
+				}()
+			}
+			for range readers {
+				if got := <-counts; got != n {
+					b.Fatalf("got %d records, want %d", got, n)
+				}
+			}
+		}
+		b.ReportMetric(float64(b.N*readers*n)/b.Elapsed().Seconds(), "records/s")
+	})
+}
+
 // BenchmarkOpen is a clean log, one whose process was killed, and one without
 // its index.
 func BenchmarkOpen(b *testing.B) {

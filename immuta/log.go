@@ -26,6 +26,7 @@ type Log struct {
 
 	writer *writer // nil: nothing can be appended
 	waits  waits
+	opened *openedBlocks // nil in a plain log
 
 	rebuilding sync.Mutex // one rebuild of the index at a time
 	closeOnce  sync.Once
@@ -69,6 +70,9 @@ func Open(dir, name string, o Options) (*Log, error) {
 			l.index.view.file.Close()
 		}
 		return nil, err
+	}
+	if seg.sealer != nil {
+		l.opened = new(openedBlocks)
 	}
 	l.waits.start()
 	if !o.ReadOnly && l.Err() == nil {

@@ -35,6 +35,7 @@ type Reader struct {
 	win    window
 	opened []byte // where sealed blocks are opened to
 	closed bool
+	shares bool // counted in log.opened
 
 	at     uint64 // first index of the block at offset
 	offset int64  // 0: to be looked up
@@ -74,6 +75,10 @@ func (r *Reader) Close() error {
 // rest drops buffers: a subscriber that has caught up costs next to nothing.
 func (r *Reader) rest() {
 	r.win.buf, r.win.step, r.opened = nil, firstRead, nil
+	if r.shares {
+		r.shares = false
+		r.log.opened.leave()
+	}
 }
 
 // Next returns the next visible block, its first record being the one that is
@@ -96,9 +101,7 @@ func (r *Reader) Next() (Block, error) {
 		return Block{}, io.EOF
 	}
 	if c, ok := s.find(r.index); ok {
-		b := c.from(r.index)
-		r.index = c.First + uint64(len(c.Records))
-		r.stand(r.index, c.end)
+		b := r.hand(*c)
 		r.rest()
 		return b, nil
 	}
@@ -131,7 +134,15 @@ func (r *Reader) read(s *state) (Block, error) {
 			return Block{}, err
 		}
 	}
+	if r.log.opened != nil && !r.shares {
+		r.shares = true
+		r.log.opened.join()
+	}
 	for {
+		if c, ok := r.log.opened.get(r.offset, r.at); ok {
+			return r.hand(c), nil
+		}
+		from := r.offset
 		h, plain, err := r.block(s)
 		if err != nil {
 			return Block{}, err
@@ -150,11 +161,20 @@ func (r *Reader) read(s *state) (Block, error) {
 		if why != "" {
 			return Block{}, r.damaged(&flaw{why: why, trusted: true, h: *h}, s)
 		}
-		b := Block{First: h.first, Time: unixTime(h.time), Records: records}.from(r.index)
-		r.index = h.next()
-		r.stand(h.next(), r.offset+h.frame())
-		return b, nil
+		c := cached{Block: Block{First: h.first, Time: unixTime(h.time), Records: records}, end: from + h.frame()}
+		if r.opened == nil && r.log.opened.shared() {
+			r.log.opened.put(from, c)
+		}
+		return r.hand(c), nil
 	}
+}
+
+// hand returns what is due of a block, and leaves the reader behind it.
+func (r *Reader) hand(c cached) Block {
+	b := c.from(r.index)
+	r.index = c.First + uint64(len(c.Records))
+	r.stand(r.index, c.end)
+	return b
 }
 
 // block reads and checks the block at the reader's place, which stays. No block
@@ -176,7 +196,7 @@ func (r *Reader) block(s *state) (*block, []byte, error) {
 		// A header whose box does not open is not to be believed either.
 		return nil, nil, r.damaged(&flaw{why: why, h: h}, s)
 	}
-	if seg.sealer != nil {
+	if r.opened != nil {
 		r.opened = r.opened[:len(r.opened)+sealedPrefix+len(plain)]
 	}
 	return &h, plain, nil
@@ -206,10 +226,14 @@ func (r *Reader) gap(h *block, body []byte, s *state) error {
 }
 
 // room is where a sealed block is opened to: behind the last one, in memory that
-// many blocks share.
+// many blocks share; in memory of its own when readers share it.
 func (r *Reader) room(h *block, s *state) []byte {
 	if r.log.seg.sealer == nil {
 		return nil
+	}
+	if r.log.opened.shared() {
+		r.opened = nil
+		return make([]byte, 0, h.body)
 	}
 	if need := int(h.body); cap(r.opened)-len(r.opened) < need {
 		size := min(int64(min(2*cap(r.opened), chunk)), s.end-r.offset)

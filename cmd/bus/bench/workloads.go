@@ -68,6 +68,7 @@ func mainWorkloads(c *Config) []Workload {
 		{Name: "replay", Title: "replay of a long log", Unit: events, Where: neighbours | reads, measure: replaying(1, false)},
 		{Name: "replay-sealed", Title: "replay of a sealed log", Unit: events, measure: replaying(1, true)},
 		{Name: "replay-4", Title: "replay of a long log, 4 readers", Unit: events, measure: replaying(4, false)},
+		{Name: "replay-sealed-4", Title: "replay of a sealed log, 4 readers", Unit: events, measure: replaying(4, true)},
 		{Name: "resume", Title: "resume by id near the end of a long log", Shown: "p50", measure: resuming(c.Events)},
 		{Name: "start", Title: "start with a long log, until ready", Shown: "p50", measure: starting(c.Events)},
 		{Name: "idle", Title: "idle subscribers, and one event to all", Unit: deliveries, Shown: "memory", measure: idle},
