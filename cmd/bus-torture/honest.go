@@ -84,9 +84,6 @@ func (h *harness) firstLoss(ctx context.Context, check, binary string, l lie, fs
 	for number := 0; cuts < honestCuts && l.shown(&sum) == 0; number++ {
 		life, done, err := h.powerLife(ctx, check, binary, number, fs, min(l.cuts, honestCuts-cuts), l.flags...)
 		cuts += max(done, 1)
-		if errors.Is(err, errFileSystem) {
-			continue
-		}
 		// A log that does not open is what such a bus leaves too, but it is not
 		// what is to be shown here.
 		if err != nil && (!errors.Is(err, errFault) || ctx.Err() != nil) {
