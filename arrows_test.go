@@ -47,6 +47,7 @@ var unknown = map[string][]string{
 	"":                {"net", "net/http", "os"},
 	"server/delivery": {"net", "net/http", "os"},
 	"server/disk":     {"net", "net/http"},
+	"server":          {"net/http/pprof"}, // who embeds it would have profiles in http.DefaultServeMux
 	"immuta":          {"net", "net/http", "encoding/json"},
 	"crypto":          {"net", "net/http", "os"},
 }

@@ -193,3 +193,26 @@ func BenchmarkAppendJSON(b *testing.B) {
 		buf = e.AppendJSON(buf[:0])
 	}
 }
+
+// BenchmarkParseEvents is the body of a batch, told by the event.
+func BenchmarkParseEvents(b *testing.B) {
+	const batch = 100
+	body := "[" + strings.Repeat(string(benchmarkBody)+",", batch-1) + string(benchmarkBody) + "]"
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseEvents([]byte(body), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/event")
+}
+
+// BenchmarkCompactJSON is a payload that comes as the whole body.
+func BenchmarkCompactJSON(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := CompactJSON(benchmarkBody); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

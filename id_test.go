@@ -80,3 +80,21 @@ func TestFreshNamesAreValidAndDiffer(t *testing.T) {
 		t.Errorf("two inboxes are both %s", inbox)
 	}
 }
+
+func BenchmarkAppendID(b *testing.B) {
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = AppendID(buf[:0], Position{Incarnation: 1 << 40, Index: 123_456_789})
+	}
+}
+
+func BenchmarkParseEventID(b *testing.B) {
+	id := FormatID(Position{Incarnation: 1 << 40, Index: 123_456_789})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := ParseEventID(id); !ok {
+			b.Fatal(id)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -171,6 +172,7 @@ func BenchmarkOpen(b *testing.B) {
 		idx  []byte
 	}{{"closed", whole}, {"killed", whole[:len(whole)-len(whole)%1024-1024]}, {"no-index", nil}} {
 		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
 			for b.Loop() {
 				b.StopTimer()
 				if err := os.WriteFile(index, c.idx, 0o600); err != nil {
@@ -205,4 +207,58 @@ func BenchmarkSeek(b *testing.B) {
 			r.Close()
 		}
 	})
+}
+
+// BenchmarkCommit is one record, or 100, from call to answer without a sync:
+// what the writer itself costs.
+func BenchmarkCommit(b *testing.B) {
+	for _, records := range []int{1, 100} {
+		b.Run(fmt.Sprintf("records=%d", records), func(b *testing.B) {
+			forBenchKinds(b, func(b *testing.B, o Options) {
+				o.Sync = SyncOS
+				l, _ := benchLog(b, o)
+				batch := make([][]byte, records)
+				for i := range batch {
+					batch[i] = benchRecord
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, err := l.Append(context.Background(), batch); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*records), "ns/record")
+			})
+		})
+	}
+}
+
+// BenchmarkWake is one record that all waiters see, each in a goroutine of its
+// own, until all of them have seen it.
+func BenchmarkWake(b *testing.B) {
+	for _, waiters := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("waiters=%d", waiters), func(b *testing.B) {
+			l, _ := benchLog(b, Options{Sync: SyncOS})
+			ctx, cancel := context.WithCancel(context.Background())
+			var running, round sync.WaitGroup
+			for range waiters {
+				running.Go(func() {
+					for from := uint64(1); l.Wait(ctx, from) == nil; from++ {
+						round.Done()
+					}
+				})
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				round.Add(waiters)
+				if _, err := l.Append(ctx, [][]byte{benchRecord}); err != nil {
+					b.Fatal(err)
+				}
+				round.Wait()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*waiters), "ns/waiter")
+			cancel()
+			running.Wait()
+		})
+	}
 }

@@ -24,6 +24,7 @@ type activity struct {
 	timer *time.Timer
 	at    time.Time // what timer is set to
 	leave func()    // counts the stream out
+	alone func()    // goOn as a value, made once: go st.goOn() would make one at each wake-up
 }
 
 // wake has the stream look what there is to do. It never blocks, and may be
@@ -38,7 +39,7 @@ func (st *stream) wake() {
 			if st.woken != nil {
 				st.woken <- struct{}{} // there is room: whoever rests has taken the last
 			} else {
-				go st.goOn()
+				go st.alone()
 			}
 			return
 		case busy:

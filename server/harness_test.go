@@ -89,6 +89,9 @@ func (b *testBus) stop() {
 	if err := <-b.served; err != nil {
 		b.t.Errorf("Serve: %v", err)
 	}
+	// Or a POST to the next server on this port may go out on a connection that
+	// this one has closed, and is not sent again.
+	http.DefaultClient.CloseIdleConnections()
 	if err := b.engine.Close(); (err != nil) != b.failing {
 		b.t.Errorf("Close: got %v, want an error: %v", err, b.failing)
 	}

@@ -57,8 +57,8 @@ func (st *stream) begin(w http.ResponseWriter, r *http.Request, sub *subscriptio
 	if alone {
 		if p := s.take(w, r, st); p != nil {
 			st.peer, st.buf = p, nil
-			st.leave = leave
-			go st.goOn()
+			st.leave, st.alone = leave, st.goOn
+			go st.alone()
 			return true
 		}
 	}

@@ -48,6 +48,8 @@ type serverConfig struct {
 	Shutdown      span  `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
 	Origins       names `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
 
+	Pprof string `env:"PPROF" flag:"pprof" usage:"address on which go tool pprof may ask for profiles, such as 127.0.0.1:6060; none unless given; meanwhile one wait of 1ms and one contended lock in 100 are sampled"`
+
 	LogLevel  logLevel  `env:"LOG_LEVEL" envDefault:"INFO" flag:"log-level" usage:"DEBUG, INFO, WARN or ERROR"`
 	LogFormat logFormat `env:"LOG_FORMAT" envDefault:"auto" flag:"log-format" usage:"text, json, or auto: text on a terminal"`
 }
@@ -60,6 +62,11 @@ func (s *serverConfig) check() error {
 	for _, name := range s.Namespaces {
 		if err := bus.CheckNamespace(name); err != nil {
 			return usageError("--namespaces ($BUS_NAMESPACES): %w", err)
+		}
+	}
+	if s.Pprof != "" {
+		if err := checkProfileAddr(s.Pprof); err != nil {
+			return err
 		}
 	}
 	for _, limit := range []struct {

@@ -15,6 +15,10 @@ import (
 const (
 	filesOfProcess   = 16
 	filesOfNamespace = 6
+
+	// Of the listener of profiles, where there is one: so many at once, so that
+	// who reaches it cannot take what is kept here either.
+	profileConnections = 8
 )
 
 // fewestConnections is what a server is of use with.
@@ -27,6 +31,9 @@ func (s *serverConfig) boundConnections(limit uint64, log *slog.Logger) error {
 		return nil
 	}
 	files := uint64(filesOfProcess + filesOfNamespace*len(s.Namespaces))
+	if s.Pprof != "" {
+		files += profileConnections + 1
+	}
 	if limit < files+fewestConnections {
 		return usageError("the process may open %d files, wanted at least %d for %d namespaces: raise it with ulimit -n, or LimitNOFILE= of the systemd unit",
 			limit, files+fewestConnections, len(s.Namespaces))

@@ -50,6 +50,12 @@ func serve(c *cli.Context) error {
 	if err := cfg.boundConnections(descriptors(), log); err != nil {
 		return err
 	}
+	// Before the directory is opened, because that too can be worth a profile.
+	profiles, err := startProfiler(c.Context, cfg.Pprof, append([]secret{cfg.Secret.Key}, cfg.Secret.Old...), log)
+	if err != nil {
+		return err
+	}
+	defer profiles.close()
 	ring, err := cfg.Secret.keyring("", func(text string) { log.Warn(text) })
 	if err != nil {
 		return err

@@ -85,6 +85,7 @@ func fanOut(b *testing.B, streams, batch int) {
 		round.Wait()
 	}
 	b.ReportMetric(float64(b.N*streams*batch)/b.Elapsed().Seconds(), "deliveries/s")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*streams*batch), "ns/delivery")
 	b.StopTimer()
 	h.Close()
 	readers.Wait()

@@ -21,6 +21,7 @@ func BenchmarkAppend(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/event")
 		})
 	}
 }
@@ -61,6 +62,7 @@ func BenchmarkFindChosen(b *testing.B) {
 		}
 	}
 	i := 0
+	b.ReportAllocs()
 	for b.Loop() {
 		i = (i + 7919) % 100_000
 		id := fmt.Sprintf("mine-%d", i/20*20+10)
@@ -99,6 +101,7 @@ func BenchmarkRebuild(b *testing.B) {
 	}
 	n := e.logs["orders"]
 	_, next := n.log.Bounds()
+	b.ReportAllocs()
 	for b.Loop() {
 		s := &strangers{log: n.log, limits: defaultSaveLimits(), stop: make(chan struct{})}
 		if err := s.scan(newIDSet(idKey{}), span{from: 1, next: 1}, next); err != nil {

@@ -200,12 +200,25 @@ func BenchmarkDecode(b *testing.B) {
 		records = append(records, mustRecord(b, bus.Event{Subject: "orders.eu.created", TraceId: "4bf92f3577b34da6", Payload: bytes.Repeat([]byte("x"), 100)}))
 	}
 	d := decoder{incarnation: testIncarnation}
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := d.events(1_000_000, testTime, records); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportMetric(float64(b.N*perBlock)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*perBlock), "ns/event")
+}
+
+func BenchmarkEncode(b *testing.B) {
+	e, record := benchEvent(), []byte(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		var err error
+		if record, err = appendRecord(record[:0], &e); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func testEvent(subject, payload string) bus.Event {
