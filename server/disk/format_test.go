@@ -64,8 +64,8 @@ func TestAnEventWithEverythingIsLaidOutAsThePageSays(t *testing.T) {
 }
 
 func TestTheDerivedRecordsAreLaidOutAsThePageSays(t *testing.T) {
-	key := idKey([]byte("0123456789abcdef"))
-	head := appendIDHead(nil, idHead{log: 0x0807060504030201, key: key})
+	key := hashKey([]byte("0123456789abcdef"))
+	head := appendHead(nil, derivedHead{log: 0x0807060504030201, key: key})
 	if want := "\x01\x01" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "0123456789abcdef"; string(head) != want {
 		t.Errorf("head: got  %q\nwant %q", head, want)
 	}
@@ -83,7 +83,7 @@ func TestTheDerivedRecordsAreLaidOutAsThePageSays(t *testing.T) {
 }
 
 func TestAHashOfAnIDIsThatOfThePage(t *testing.T) {
-	key := idKey([]byte("0123456789abcdef"))
+	key := hashKey([]byte("0123456789abcdef"))
 	sum := sha256.Sum256([]byte("0123456789abcdef" + "mine-1"))
 	if got, want := key.hash("mine-1"), binary.LittleEndian.Uint64(sum[:8]); got != want {
 		t.Errorf("got %x, want %x", got, want)
