@@ -108,7 +108,7 @@ func (c *chain) hear(subject string) {
 func (c *chain) tidy() {
 	slices.Sort(c.open.hashes)
 	c.open.hashes = slices.Compact(c.open.hashes)
-	if len(c.open.hashes) > c.limits.hashes {
+	if n := len(c.open.hashes); n == 0 || n > c.limits.hashes {
 		c.open.anything = true
 	}
 	if c.open.anything {
@@ -136,12 +136,14 @@ func (c *chain) cut() {
 // hold keeps in memory what there is room for.
 func (c *chain) hold(g subjectGroup) {
 	h := heldGroup{next: g.next, anything: g.anything}
-	if n := len(c.groups); n > 0 && slices.Equal(c.groups[n-1].hashes, g.hashes) {
+	switch n := len(c.groups); {
+	case g.anything:
+	case n > 0 && slices.Equal(c.groups[n-1].hashes, g.hashes):
 		h.hashes = c.groups[n-1].hashes
-	} else if c.held+len(g.hashes) <= c.limits.held {
+	case c.held+len(g.hashes) <= c.limits.held:
 		h.hashes = g.hashes
 		c.held += len(g.hashes)
-	} else {
+	default:
 		c.partly = true
 	}
 	c.groups = append(c.groups, h)

@@ -117,11 +117,13 @@ func (s *subjects) walk(from uint64, wanted []uint32) place {
 	for last := min(len(c.groups), i+skipWalk); i < last; i++ {
 		g := &c.groups[i]
 		switch {
-		case g.hashes == nil && !g.anything && s.past == nil && i < s.onDisk:
+		case g.anything:
+			return place{at: from, until: g.next}
+		case g.hashes == nil && s.past == nil && i < s.onDisk:
 			return place{at: from, until: g.next, record: uint64(i) + 2}
 		case g.hashes == nil:
 			return place{at: from, until: g.next}
-		case len(empty) > 0 && &empty[0] == &g.hashes[0]:
+		case empty != nil && &empty[0] == &g.hashes[0]:
 		case containsAny(g.hashes, wanted):
 			return place{at: from, until: g.next}
 		}

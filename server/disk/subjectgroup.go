@@ -33,7 +33,7 @@ const (
 type subjectGroup struct {
 	span
 	anything bool
-	hashes   []uint32 // sorted, each once
+	hashes   []uint32 // sorted, each once; nil when it says anything
 }
 
 func appendGroup(dst []byte, g subjectGroup) []byte {
@@ -66,6 +66,12 @@ func parseGroup(data []byte) (g subjectGroup, err error) {
 	g = subjectGroup{span: span{from: number(0), next: number(1), at: time.Unix(0, int64(number(2))).UTC()}, anything: data[2] != 0}
 	if g.next <= g.from {
 		return g, fmt.Errorf("wanted a group of some events, found one from index %d to %d", g.from, g.next)
+	}
+	if g.anything != (n == 0) {
+		return g, fmt.Errorf("wanted hashes or a group that says anything, found %d hashes and flags %#02x", n, data[2])
+	}
+	if g.anything {
+		return g, nil
 	}
 	g.hashes = make([]uint32, n)
 	for i := range g.hashes {
