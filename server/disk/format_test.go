@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -79,6 +80,33 @@ func TestTheDerivedRecordsAreLaidOutAsThePageSays(t *testing.T) {
 		u64("\x02") + u64("\x03") + u64("\x04") + u64("\x05") + u64("\x06") + u64("\x07")
 	if string(delta) != want {
 		t.Errorf("delta: got  %q\nwant %q", delta, want)
+	}
+}
+
+func TestAGroupOfSubjectsIsLaidOutAsThePageSays(t *testing.T) {
+	u64 := func(low string) string { return low + "\x00\x00\x00\x00\x00\x00\x00" }
+	for want, g := range map[string]subjectGroup{
+		"\x01\x02\x00" + u64("\x01") + u64("\x07") + u64("\x09") + "\x02\x00\x00\x00" + "\x05\x00\x00\x00" + "\x01\x02\x03\x04": {span: span{from: 1, next: 7, at: time.Unix(0, 9)}, hashes: []uint32{5, 0x04030201}},
+		"\x01\x02\x01" + u64("\x07") + u64("\x08") + u64("\x09") + "\x00\x00\x00\x00":                                           {span: span{from: 7, next: 8, at: time.Unix(0, 9)}, anything: true},
+	} {
+		if got := appendGroup(nil, g); string(got) != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		if got, err := parseGroup([]byte(want)); err != nil || string(appendGroup(nil, got)) != want {
+			t.Errorf("got %+v, %v, want what was written", got, err)
+		}
+	}
+}
+
+func TestTheHashesOfASubjectAreThoseOfThePage(t *testing.T) {
+	key := hashKey([]byte("0123456789abcdef"))
+	var want []uint32
+	for _, text := range []string{"orders.eu.", "orders.eu.new.", "orders.eu.new.created"} {
+		sum := sha256.Sum256([]byte("0123456789abcdef" + text))
+		want = append(want, binary.LittleEndian.Uint32(sum[:4]))
+	}
+	if got := key.hashSubject("orders.eu.new.created"); !slices.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
 	}
 }
 

@@ -36,6 +36,8 @@ func startStrangers(d *derived, next uint64, key hashKey) *strangers {
 }
 
 func (s *strangers) clear(key hashKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.loading = newIDSet(key)
 	s.loading.quiet = !s.saving
 }
