@@ -3,12 +3,15 @@ package disk
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // flagRows returns the bits of the table of flags in FORMAT.md, by name.
@@ -94,6 +97,25 @@ func TestAGroupOfSubjectsIsLaidOutAsThePageSays(t *testing.T) {
 		}
 		if got, err := parseGroup([]byte(want)); err != nil || string(appendGroup(nil, got)) != want {
 			t.Errorf("got %+v, %v, want what was written", got, err)
+		}
+	}
+}
+
+func TestTheFormatPageSaysTheLimitsOfGroups(t *testing.T) {
+	text, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := defaultGroupLimits()
+	if l.hashes != maxGroupHashes || l.held*4%(1<<20) != 0 {
+		t.Errorf("got %+v, want as many hashes as a record may have, and whole MiB", l)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("groups of %d,%03d events or %d MiB", l.events/1000, l.events%1000, l.bytes>>20), fmt.Sprintf("1 to %d,%03d, unless", l.hashes/1000, l.hashes%1000),
+		fmt.Sprintf("at most %d MiB a namespace", l.held*4>>20), fmt.Sprintf("%d at once", skipReads), fmt.Sprintf("takes %d bytes", unsafe.Sizeof(heldGroup{})), fmt.Sprintf("up to %d MiB", wordsSize>>20),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("FORMAT.md does not say %q", want)
 		}
 	}
 }
