@@ -161,6 +161,7 @@ func (c *chain) join(o *chain) {
 		c.cut()
 		c.groups = append(c.groups, o.groups...)
 		c.held += o.held
+		c.partly = c.partly || o.partly
 		c.fresh = append(c.fresh, o.fresh...)
 		c.open.from = o.open.from
 	}

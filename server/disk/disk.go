@@ -34,6 +34,11 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Rand       io.Reader        // nil: crypto/rand.Reader
 
+	// GroupEvents is how many events the index of subjects takes for one: a rare
+	// event costs a reader to read that many. 4096 when 0; with fewer the index is
+	// larger, in memory and on disk.
+	GroupEvents int
+
 	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
 	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
 	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
@@ -226,7 +231,15 @@ func (o *Options) derive(n *namespace, dir string, keys [2]hashKey) {
 		return
 	}
 	named := o.derivedFile(dir, n.name, subjectsSuffix, "subjects", "the index of subjects")
-	n.subjects = startSubjects(newDerived(n.log, named, limits, o.Logger), next, keys[1], cmp.Or(o.cutAt, defaultGroupLimits()))
+	n.subjects = startSubjects(newDerived(n.log, named, limits, o.Logger), next, keys[1], o.groupLimits())
+}
+
+func (o *Options) groupLimits() groupLimits {
+	l := cmp.Or(o.cutAt, defaultGroupLimits())
+	if o.GroupEvents > 0 {
+		l.events = uint64(o.GroupEvents)
+	}
+	return l
 }
 
 // endDerived saves what is known of the log, which must be open.

@@ -187,10 +187,7 @@ func (d *derived) halted() bool {
 // what is known twice does no harm.
 func (d *derived) write(from uint64, records [][]byte) error {
 	if d.saver == nil {
-		d.mu.Lock()
-		err := d.open()
-		d.mu.Unlock()
-		if err != nil {
+		if err := d.open(); err != nil {
 			return err
 		}
 		_, next := d.saver.Bounds()
@@ -210,10 +207,16 @@ func (d *derived) write(from uint64, records [][]byte) error {
 }
 
 // open opens the derived log for writing, and so that what was saved can be read
-// back. The caller holds mu.
-func (d *derived) open() (err error) {
-	d.saver, err = immuta.Open(d.file.dir, d.file.name, d.file.options)
-	return err
+// back. Appends must not wait for it.
+func (d *derived) open() error {
+	l, err := immuta.Open(d.file.dir, d.file.name, d.file.options)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saver = l
+	return nil
 }
 
 // stopSaving leaves the derived log as it is: what it says stays true.

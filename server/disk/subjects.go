@@ -108,6 +108,17 @@ func (s *subjects) scan(b immuta.Block) {
 
 // ready makes the chain from the beginning the one that is asked.
 func (s *subjects) ready(err error) {
+	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, immuta.ErrClosed) {
+		s.logger.Warn(s.file.what+" ends where the log could not be read; rare subjects behind it are searched for event by event", "namespace", s.file.namespace, "error", err)
+	}
+	if s.adopt(err) && s.open() != nil {
+		s.stopSaving() // who asks for what is not held has to read the log
+	}
+}
+
+// adopt reports whether some groups have to be read from the derived log, which
+// is not open.
+func (s *subjects) adopt(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil {
@@ -117,15 +128,11 @@ func (s *subjects) ready(err error) {
 	} else {
 		s.deaf, s.early = true, nil
 	}
-	if err != nil && !errors.Is(err, errStopped) && !errors.Is(err, immuta.ErrClosed) {
-		s.logger.Warn(s.file.what+" ends where the log could not be read; rare subjects behind it are searched for event by event", "namespace", s.file.namespace, "error", err)
-	}
 	s.chain, s.past = s.past, nil
 	if !s.saving {
 		s.hush()
-	} else if s.chain.partly && s.onDisk > 0 && s.saver == nil {
-		s.open() // to be read; who saves meets what is wrong with it
 	}
+	return s.saving && s.chain.partly && s.onDisk > 0 && s.saver == nil
 }
 
 // stored reports an append that has succeeded: the indexes it was given, its
