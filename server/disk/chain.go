@@ -40,6 +40,7 @@ type chain struct {
 	fresh  []subjectGroup // closed and not yet taken to be saved
 
 	open  subjectGroup // its hashes are neither sorted nor once each
+	spare []uint32     // room to sort in
 	bytes int          // of the log, in open
 	last  string       // subject that open was last told of
 }
@@ -106,7 +107,7 @@ func (c *chain) hear(subject string) {
 
 // tidy puts the hashes of the open group in order.
 func (c *chain) tidy() {
-	slices.Sort(c.open.hashes)
+	c.spare = sortHashes(c.open.hashes, c.spare)
 	c.open.hashes = slices.Compact(c.open.hashes)
 	if n := len(c.open.hashes); n == 0 || n > c.limits.hashes {
 		c.open.anything = true
@@ -114,6 +115,34 @@ func (c *chain) tidy() {
 	if c.open.anything {
 		c.open.hashes = nil
 	}
+}
+
+// sortHashes sorts by one byte after the other, from the lowest: an append waits
+// for it, and of many subjects it would be most of what that pays. It takes and
+// returns room to sort in.
+func sortHashes(hashes, spare []uint32) []uint32 {
+	if len(hashes) < 256 {
+		slices.Sort(hashes)
+		return spare
+	}
+	spare = slices.Grow(spare[:0], len(hashes))[:len(hashes)]
+	from, to := hashes, spare
+	for shift := 0; shift < 32; shift += 8 { // an even number of times: they end where they were
+		var places [257]int // of the first with each byte
+		for _, h := range from {
+			places[int(byte(h>>shift))+1]++
+		}
+		for i := range 256 {
+			places[i+1] += places[i]
+		}
+		for _, h := range from {
+			at := &places[byte(h>>shift)]
+			to[*at] = h
+			*at++
+		}
+		from, to = to, from
+	}
+	return spare
 }
 
 // cut closes the open group and begins the next one.

@@ -221,56 +221,12 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	return n, nil
 }
 
-// derive starts what is made from the log, before its first append.
-func (o *Options) derive(n *namespace, dir string, keys [2]hashKey) {
-	_, next := n.log.Bounds()
-	limits := cmp.Or(o.saveAt, defaultSaveLimits())
-	ids := o.derivedFile(dir, n.name, "", "ids", "the index of chosen ids")
-	n.ids = startStrangers(newDerived(n.log, ids, limits, o.Logger), next, keys[0])
-	if o.ReadOnly {
-		return
-	}
-	named := o.derivedFile(dir, n.name, subjectsSuffix, "subjects", "the index of subjects")
-	n.subjects = startSubjects(newDerived(n.log, named, limits, o.Logger), next, keys[1], o.groupLimits())
-}
-
-func (o *Options) groupLimits() groupLimits {
-	l := cmp.Or(o.cutAt, defaultGroupLimits())
-	if o.GroupEvents > 0 {
-		l.events = uint64(o.GroupEvents)
-	}
-	return l
-}
-
-// endDerived saves what is known of the log, which must be open.
-func (n *namespace) endDerived() {
-	all := []*derived{n.ids.derived}
-	if n.subjects != nil {
-		all = append(all, n.subjects.derived)
-	}
-	for _, d := range all {
-		d.halt()
-	}
-	for _, d := range all {
-		d.wait()
-	}
-}
-
 func (o *Options) maxEvent() int { return cmp.Or(o.MaxEvent, bus.DefaultMaxEvent) }
 
 func (o *Options) log() immuta.Options {
 	return immuta.Options{
 		FS: o.FS, Now: o.Now, Rand: o.Rand, Sync: o.Durability.mode, SyncEvery: o.Durability.every,
 		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, LastIndex: bus.MaxIndex, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
-	}
-}
-
-// derivedFile says where a derived log is. It is synced only when it is closed:
-// it can be made anew, and is checked against the log before it is believed.
-func (o *Options) derivedFile(dir, namespace, suffix, kind, what string) derivedFile {
-	return derivedFile{
-		namespace: namespace, what: what, dir: filepath.Join(dir, derivedDir), name: namespace + suffix, fs: o.FS,
-		options: immuta.Options{FS: o.FS, Now: o.Now, Rand: o.Rand, Kind: kind, Sync: immuta.SyncOS, Sealing: o.Sealing, ReadOnly: o.ReadOnly},
 	}
 }
 

@@ -3,8 +3,10 @@ package disk
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"example.com/bus"
@@ -270,4 +272,19 @@ func TestDamageInAGroupIsPassedOverOnlyWhenItWasGoodBefore(t *testing.T) {
 	awaitSubjects(t, e)
 	wantSkip(t, e, 1, "orders.rare.*", 21)
 	wantSkip(t, e, 31, "orders.rare.*", 51)
+}
+
+func TestHashesAreSortedHoweverManyThereAre(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var spare []uint32
+	for _, n := range []int{0, 1, 255, 256, 257, 10_000} {
+		hashes := make([]uint32, n)
+		for i := range hashes {
+			hashes[i] = r.Uint32() >> r.IntN(32)
+		}
+		want := slices.Sorted(slices.Values(hashes))
+		if spare = sortHashes(hashes, spare); !slices.Equal(hashes, want) {
+			t.Errorf("%d hashes: they are not in order", n)
+		}
+	}
 }
