@@ -11,9 +11,9 @@ import (
 	"example.com/bus/immuta"
 )
 
-// content is what is known of a log and kept in a derived log beside it. It is told by
-// the goroutine that owns the derived log, in the order of its methods, and takes
-// derived.mu itself but where it says otherwise.
+// content is what is known of a log and kept in a derived log beside it. It is
+// told by the goroutine that owns the derived log, in the order of its methods,
+// and takes derived.mu itself but where it says otherwise.
 type content interface {
 	// clear begins anew, with hashes under this key.
 	clear(key hashKey)
