@@ -41,18 +41,7 @@ func seeking(events int) func(context.Context, *run) (Figures, error) {
 		f.spread(took)
 		f.cost(len(took), elapsed, before, after)
 		f.Events, f.Rate = n+1, 0 // streams are opened one after the other
-		b, err := s.subscriber(r, s, reading{from: "oldest", near: true, buffer: 256 << 10})
-		if err != nil {
-			return f, err
-		}
-		if err := b.reach(ctx, n+1); err != nil {
-			return f, err
-		}
-		// Only now: a connection that rests while all is read would be closed.
-		if p, err = s.publisher(r, s, 0, 1); err != nil {
-			return f, err
-		}
-		return f, closing(ctx, p, []*subscriber{b}, n+1)
+		return f, r.readAll(ctx, s, n+1)
 	}
 }
 
