@@ -161,7 +161,10 @@ func (e *Event) checkTexts() error {
 	if err := checkText("content_type", e.ContentType); err != nil {
 		return err
 	}
-	if y := e.CreatedAt.Year(); !e.CreatedAt.IsZero() && (y < 1700 || y > 2200) {
+	if e.CreatedAt.IsZero() {
+		return nil
+	}
+	if y := e.CreatedAt.Year(); y < 1700 || y > 2200 {
 		return ErrInvalidEvent.With("created_at is in the year %d, wanted 1700 to 2200", y)
 	}
 	return nil
@@ -170,6 +173,9 @@ func (e *Event) checkTexts() error {
 // checkText keeps what lands in log lines, terminals and headers free of
 // control characters.
 func checkText(name, value string) error {
+	if value == "" {
+		return nil
+	}
 	if len(value) > MaxTextLen {
 		return ErrInvalidEvent.With("%s has %d bytes, at most %d are allowed", name, len(value), MaxTextLen)
 	}

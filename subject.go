@@ -68,9 +68,16 @@ func validSegment(s string) bool {
 
 // nameByte is the alphabet of segments. It holds nothing that means something
 // to a file system, to SSE, to JSON or to a terminal.
-func nameByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
-}
+func nameByte(c byte) bool { return nameBytes[c] }
+
+// nameBytes is a table because each byte of each subject and id is looked up in
+// it, on every publish and every read.
+var nameBytes = func() (table [256]bool) {
+	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-" {
+		table[c] = true
+	}
+	return table
+}()
 
 // Pattern selects subjects of one namespace. "*" stands for one segment, ">"
 // at the end for one or more. The zero Pattern matches nothing.

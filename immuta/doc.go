@@ -25,5 +25,5 @@
 // fdatasync. The end of the log is then published through an atomic pointer,
 // together with the last few MiB of blocks in the clear, so that readers neither
 // wait for the writer nor go to disk for what has just been written. FORMAT.md
-// has the bytes; recover.go alone decides what a crash may leave.
+// has the bytes; judge.go alone decides what a crash may leave.
 package immuta

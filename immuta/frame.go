@@ -49,7 +49,7 @@ func (w *window) piece(offset int64, n int, end int64) ([]byte, error) {
 }
 
 // flaw is what is wrong with a frame. Whether it means a power cut or damage is
-// not its question: recover.go answers that.
+// not its question: judge.go answers that.
 type flaw struct {
 	why     string
 	cut     bool  // the file ends inside the frame

@@ -84,7 +84,7 @@ func parseAckRequest(r *http.Request) (*ackRequest, error) {
 func (a *ackRequest) check(verdict string) error {
 	switch {
 	case a.consumerID == "":
-		return bus.ErrInvalidParameter.With("consumer_id is missing; the stream's hello frame and its %s header say it", headerConsumerID)
+		return bus.ErrInvalidParameter.With("consumer_id is missing; the stream's hello frame and its X-BUS-CONSUMER-ID header say it")
 	case len(a.eventIDs) == 0:
 		return bus.ErrInvalidParameter.With("event_id is missing; it is the id in the event's data")
 	case len(a.eventIDs) > maxAcks:
@@ -129,7 +129,7 @@ func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, held *lease, re
 	if err := setPayload(&reply, body, media, r.Header.Get("Content-Type")); err != nil {
 		return nil, err
 	}
-	reply.Subject = bus.NewInbox() // for the check; reply puts the right one
+	reply.Subject = bus.InboxNamespace + ".any" // for the check; reply puts the right one
 	return &reply, reply.Check()
 }
 

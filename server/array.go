@@ -15,9 +15,9 @@ import (
 
 // Headers of a pulled array: what stands in the frames of a stream.
 const (
-	headerResume = "X-BUS-RESUME" // Last-Event-ID for the next pull
-	headerGap    = "X-BUS-GAP"    // a JSON array of gaps
-	headerMore   = "X-BUS-MORE"   // true: the array ends here for its size, or its gaps, alone
+	headerResume = "X-Bus-Resume" // Last-Event-ID for the next pull
+	headerGap    = "X-Bus-Gap"    // a JSON array of gaps
+	headerMore   = "X-Bus-More"   // true: the array ends here for its size, or its gaps, alone
 )
 
 // array answers a bounded read with one JSON array. It is held in memory, so

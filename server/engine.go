@@ -53,6 +53,11 @@ type Engine interface {
 	// the engine is opened anew on a log that was repaired: its end never moves.
 	Reader(namespace string, from uint64) delivery.Reader
 
+	// Skip returns where, at from or behind it, an event that matches one of the
+	// patterns may stand, and until where there is no use in asking again; see
+	// delivery.Source. It is allowed to know nothing, and never hides an event.
+	Skip(namespace string, from uint64, patterns []bus.Pattern) (at, until uint64)
+
 	// Find returns the index of the event with this id without scanning the log:
 	// an id that the namespace gave, or one that came with a restored or copied
 	// event. bus.ErrUnknownEvent when there is none. Of an event that is lost to

@@ -11,7 +11,7 @@ import (
 
 // opening is what stands before the first event.
 func (st *stream) opening(gaps []gapFrame) []byte {
-	out := st.buf[:0]
+	out := st.room()
 	if st.format.mediaType() == typeSSE {
 		out = appendRetry(out, retryUsual)
 	}
@@ -56,7 +56,7 @@ func (st *stream) chunk(c *delivery.Chunk) []byte {
 		st.server.metrics.delivered(c.Count)
 		return c.Frames
 	}
-	out := st.buf[:0]
+	out := st.room()
 	for _, gap := range c.Gaps {
 		out = st.gap(out, gap) // before the events that follow it
 	}
@@ -93,7 +93,7 @@ func (st *stream) delivery(out []byte, floor []bus.Position, d delivery.Delivery
 // end is the last frame of a stream that has reached a bound. Its id is where a
 // later read goes on.
 func (st *stream) end(reason string) []byte {
-	return st.format.control(st.buf[:0], "end", st.resume(), endFrame{Reason: reason})
+	return st.format.control(st.room(), "end", st.resume(), endFrame{Reason: reason})
 }
 
 // bound is which of its bounds the source has reached. A stream with a limit

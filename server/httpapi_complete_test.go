@@ -105,7 +105,12 @@ func TestEveryQueryParameterIsDocumented(t *testing.T) {
 
 func TestEveryHeaderFrameAndGapReasonIsDocumented(t *testing.T) {
 	document, code := readDocument(t), sources(t, "*.go")
-	for _, name := range found(t, `"(X-BUS-[A-Z-]+)"`, code) {
+	exposed := found(t, `corsAnswer += "([^"]*)"`, code)[0]
+	for _, name := range found(t, `"(X-Bus-[A-Za-z-]+)"`, code) {
+		name = strings.ToUpper(name)
+		if !strings.Contains(exposed, name+", ") {
+			t.Errorf("a page of another origin cannot read the header %s", name)
+		}
 		if !strings.Contains(document, name+": ") && !strings.Contains(document, name+"`") {
 			t.Errorf("the header %s is not in HTTP_API.md", name)
 		}

@@ -154,7 +154,7 @@ var label = regexp.MustCompile(`^(#.*|[a-z_]+(\{[a-z_]+="[A-Za-z0-9_.:/+ -]*"(,[
 // Whatever is published, asked for or refused: what the server says of it holds
 // nothing that ends a header, a line of its log, a metric or a frame early.
 func TestWhatIsRefusedForgesNoHeaderLogLineMetricOrFrame(t *testing.T) {
-	b, log := openHostile(t)
+	b, log := openHeard(t)
 	r := rand.New(rand.NewPCG(9, 9))
 	for range 3000 {
 		evil := weird(r, 6, false)

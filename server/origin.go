@@ -14,7 +14,7 @@ import (
 const (
 	corsMethods = "GET, HEAD, POST, PUT, OPTIONS"
 	corsRequest = "Content-Type, Last-Event-ID, Idempotency-Key, Cache-Control, Accept"
-	corsAnswer  = headerEventID + ", " + headerCreatedAt + ", " + headerIndex + ", " + headerDurability + ", " + headerConsumerID + ", " + headerResume + ", " + headerGap + ", " + headerMore + ", Retry-After"
+	corsAnswer  = "X-BUS-EVENT-ID, X-BUS-EVENT-CREATED-AT, X-BUS-EVENT-INDEX, X-BUS-DURABILITY, X-BUS-CONSUMER-ID, X-BUS-RESUME, X-BUS-GAP, X-BUS-MORE, Retry-After"
 )
 
 // origins decides which web pages may use the bus: those of its own origin, of

@@ -3,20 +3,10 @@ package server
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"example.com/bus"
-)
-
-// Names of the headers that carry a receipt.
-const (
-	headerEventID    = "X-BUS-EVENT-ID"
-	headerCreatedAt  = "X-BUS-EVENT-CREATED-AT"
-	headerIndex      = "X-BUS-EVENT-INDEX"
-	headerDurability = "X-BUS-DURABILITY"
-	headerConsumerID = "X-BUS-CONSUMER-ID"
 )
 
 // How long a publisher may wait for confirmations or a reply.
@@ -26,16 +16,6 @@ const (
 )
 
 var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "confirm", "reply", "timeout"}
-
-// receipt is the answer for one event.
-type receipt struct {
-	ID        string    `json:"id"`
-	Index     uint64    `json:"index,omitempty"` // 0: an inbox event, never stored
-	CreatedAt time.Time `json:"created_at"`
-	Duplicate bool      `json:"duplicate,omitempty"` // the key was published before: this is that event
-	Confirmed int       `json:"confirmed,omitempty"` // consumers that acknowledged, with confirm=
-	Receivers *int      `json:"receivers,omitempty"` // who listened on an inbox
-}
 
 // answerWish is what a publisher waits for beside durability.
 type answerWish struct {
@@ -240,7 +220,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request, body []byt
 		return
 	}
 	if len(events) == 0 {
-		s.writeJSON(w, http.StatusAccepted, []receipt{})
+		s.acceptAll(w, nil)
 		return
 	}
 	receipts, err := s.store(r.Context(), events)
@@ -249,7 +229,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request, body []byt
 		return
 	}
 	w.Header().Set(headerDurability, s.engine.Durability())
-	s.writeJSON(w, http.StatusAccepted, receipts)
+	s.acceptAll(w, receipts)
 }
 
 func (s *Server) checkBatch(events []bus.Event, wish answerWish, r *http.Request) error {
@@ -274,20 +254,4 @@ func (s *Server) checkBatch(events []bus.Event, wish answerWish, r *http.Request
 		return nil
 	}
 	return s.checkNamespace(bus.Namespace(events[0].Subject))
-}
-
-// accept answers 202 with the receipt in headers and body.
-func (s *Server) accept(w http.ResponseWriter, rc receipt) {
-	s.setReceipt(w.Header(), rc)
-	s.writeJSON(w, http.StatusAccepted, rc)
-}
-
-func (s *Server) setReceipt(h http.Header, rc receipt) {
-	h.Set(headerEventID, rc.ID)
-	h.Set(headerCreatedAt, rc.CreatedAt.Format(time.RFC3339Nano))
-	h.Set(headerIndex, strconv.FormatUint(rc.Index, 10)) // 0 for an inbox: older clients parse it always
-	h.Set(headerDurability, s.engine.Durability())
-	if rc.Index == 0 {
-		h.Set(headerDurability, "memory")
-	}
 }

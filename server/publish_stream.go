@@ -228,9 +228,9 @@ func (in *lineStream) answer(receipts []receipt) error {
 		return nil
 	}
 	in.start()
-	out := make([]byte, 0, len(receipts)*128)
+	out := make([]byte, 0, len(receipts)*receiptBytes)
 	for i := range receipts {
-		out = append(out, encode(receipts[i])...)
+		out = append(receipts[i].appendJSON(out), '\n')
 	}
 	return in.push(out)
 }

@@ -43,10 +43,19 @@ func (s *said) wantNoPanic(b *testBus) {
 
 // openHostile opens a bus with small times, and its log.
 func openHostile(t *testing.T) (*testBus, *said) {
+	return openHeard(t, func(c *server.Config) {
+		c.HeadTimeout, c.BodyTimeout, c.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+	})
+}
+
+// openHeard is a bus whose log can be read.
+func openHeard(t *testing.T, configure ...func(*server.Config)) (*testBus, *said) {
 	log := &said{}
 	return openBus(t, func(c *server.Config) {
 		c.Logger = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		c.HeadTimeout, c.BodyTimeout, c.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+		for _, each := range configure {
+			each(c)
+		}
 	}), log
 }
 

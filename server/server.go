@@ -91,6 +91,7 @@ type Server struct {
 	gate    *gate
 	streams streamCount
 	conns   connPeers
+	buffers sync.Pool // of *buffer
 	asked   asked
 	crowded quiet // requests refused because of a limit of the process
 	shrunk  quiet // keys forgotten early

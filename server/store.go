@@ -40,10 +40,6 @@ func (s *Server) storeNew(ctx context.Context, namespace string, events []bus.Ev
 	return c.append(ctx)
 }
 
-func receiptOf(e *bus.Event) receipt {
-	return receipt{ID: e.Id, Index: e.Index, CreatedAt: e.CreatedAt}
-}
-
 // claimsAny reports whether an event has a key or an id that may be known.
 func (s *Server) claimsAny(events []bus.Event) bool {
 	for i := range events {

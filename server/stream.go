@@ -26,7 +26,7 @@ type stream struct {
 	places   []string       // namespaces, in the order of the source's positions
 	seen     []bus.Position // ack=none: what a reconnect would name, by place
 	taken    int            // events handed out for the first time; of shared frames they are not counted
-	buf      []byte         // reused between writes
+	own      *buffer        // nil while it rests
 	broken   bool           // a write has failed
 	clock    streamClock
 }
@@ -56,7 +56,8 @@ func (st *stream) begin(w http.ResponseWriter, r *http.Request, sub *subscriptio
 	}
 	if alone {
 		if p := s.take(w, r, st); p != nil {
-			st.peer, st.buf = p, nil
+			st.peer = p
+			st.giveBack()
 			st.leave, st.alone = leave, st.goOn
 			go st.alone()
 			return true
@@ -71,6 +72,7 @@ func (st *stream) begin(w http.ResponseWriter, r *http.Request, sub *subscriptio
 // complete, without its peer, or let go. If it is not, wake is called as soon as
 // there is more.
 func (st *stream) turn() (over bool) {
+	defer st.giveBack()
 	for {
 		if st.gone.Load() {
 			return true
@@ -87,7 +89,7 @@ func (st *stream) turn() (over bool) {
 			st.write(st.last(err))
 			return true
 		case st.server.draining.Load(): // also a stream that always has something to send ends, and keeps its hours
-			st.write(st.format.letGo(st.buf[:0], retryDrain()))
+			st.write(st.format.letGo(st.room(), retryDrain()))
 			return true
 		}
 		now := time.Now()
@@ -107,9 +109,9 @@ func (st *stream) last(err error) []byte {
 	case errors.Is(err, io.EOF):
 		return st.end(st.bound())
 	case errors.Is(err, delivery.ErrClosed):
-		return st.format.letGo(st.buf[:0], retryDrain())
+		return st.format.letGo(st.room(), retryDrain())
 	}
-	return st.format.control(st.buf[:0], "problem", nil, st.server.refusal(http.MethodGet, "/", err))
+	return st.format.control(st.room(), "problem", nil, st.server.refusal(http.MethodGet, "/", err))
 }
 
 // onTime does what is due: a ping, or the end of a stream that waited long
@@ -120,10 +122,10 @@ func (st *stream) onTime(now time.Time) (over bool) {
 		st.write(st.end(endWait))
 		return true
 	case st.clock.aged(now):
-		st.write(st.format.letGo(st.buf[:0], retryDrain()))
+		st.write(st.format.letGo(st.room(), retryDrain()))
 		return true
 	case st.clock.pingDue(now):
-		return st.write(st.format.control(st.buf[:0], "ping", st.resume(), pingFrame{Tail: st.tail()})) != nil
+		return st.write(st.format.control(st.room(), "ping", st.resume(), pingFrame{Tail: st.tail()})) != nil
 	}
 	return false
 }
@@ -151,12 +153,31 @@ func (st *stream) tooSlow() {
 		"remote", st.remote, "consumer_id", st.id, "namespaces", st.places)
 }
 
-// keep holds on to a small buffer for the next frames, so that a stream with
-// nothing to say holds little memory.
-func (st *stream) keep(buf []byte) {
-	if cap(buf) <= 4<<10 {
-		st.buf = buf
-	} else {
-		st.buf = nil
+// maxKept is up to which size a buffer is kept for the next stream.
+const maxKept = 256 << 10
+
+// buffer is where a stream makes frames that it shares with no other.
+type buffer struct{ b []byte }
+
+// room returns an empty buffer, for one write. A stream has it only while it is
+// at work, so that one with nothing to say holds no memory.
+func (st *stream) room() []byte {
+	if st.own == nil {
+		kept, ok := st.server.buffers.Get().(*buffer)
+		if !ok {
+			kept = new(buffer)
+		}
+		st.own = kept
 	}
+	return st.own.b[:0]
+}
+
+// keep holds on to what room has grown to.
+func (st *stream) keep(out []byte) { st.own.b = out }
+
+func (st *stream) giveBack() {
+	if st.own != nil && cap(st.own.b) <= maxKept {
+		st.server.buffers.Put(st.own)
+	}
+	st.own = nil
 }

@@ -9,12 +9,12 @@ import (
 // Descriptors that are kept from connections, so that accepting can never want
 // those that files need: a log that cannot be opened or a directory that cannot
 // be synced would cost more than a client that has to wait. Of each namespace
-// there are its log, its index and the same two for chosen ids, and room for two
-// that are being made anew; beside them the standard three, the lock, the
+// there are its log, its index and the same two for chosen ids and for subjects,
+// and room for two that are being made anew; beside them the standard three, the lock, the
 // listener, what the runtime polls with, and what /metrics reads.
 const (
 	filesOfProcess   = 16
-	filesOfNamespace = 6
+	filesOfNamespace = 8
 
 	// Of the listener of profiles, where there is one: so many at once, so that
 	// who reaches it cannot take what is kept here either.

@@ -15,9 +15,9 @@ func TestConnectionsLeaveTheDescriptorsThatFilesNeed(t *testing.T) {
 	}{
 		{20000, 20000, 0, ""}, // there is no telling
 		{20000, 20000, 1 << 20, ""},
-		{20000, 42, 64, "fewer descriptors"},
+		{20000, 40, 64, "fewer descriptors"},
 		{30, 30, 64, ""},
-		{0, 42, 64, ""},
+		{0, 40, 64, ""},
 		{0, 1<<31 - 1, 1 << 40, ""},
 	} {
 		var log bytes.Buffer
@@ -37,7 +37,7 @@ func TestConnectionsLeaveTheDescriptorsThatFilesNeed(t *testing.T) {
 func TestTooFewDescriptorsAreToldBeforeAnythingIsOpened(t *testing.T) {
 	cfg := serverConfig{Namespaces: names{"orders", "app"}, MaxConnections: 20000}
 	err := cfg.boundConnections(32, slog.New(slog.DiscardHandler))
-	if exitCode(err) != exitUsage || !strings.Contains(err.Error(), "at least 36") || !strings.Contains(err.Error(), "ulimit -n") {
+	if exitCode(err) != exitUsage || !strings.Contains(err.Error(), "at least 40") || !strings.Contains(err.Error(), "ulimit -n") {
 		t.Errorf("got %v, want how many are needed and what to do", err)
 	}
 }

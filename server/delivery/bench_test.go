@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"sync"
 	"testing"
@@ -40,6 +41,9 @@ func (endless) Bounds(string) (first, next uint64) { return 1, 1 }
 func (endless) Wait(ctx context.Context, _ string, _ uint64) error {
 	<-ctx.Done()
 	return ctx.Err()
+}
+func (endless) Skip(_ string, from uint64, _ []bus.Pattern) (at, until uint64) {
+	return from, math.MaxUint64
 }
 func (endless) Reader(string, uint64) Reader {
 	return &memoryReader{m: &memory{}, l: &memoryLog{first: 1}, at: 1}

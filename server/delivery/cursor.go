@@ -33,6 +33,7 @@ type cursor struct {
 	matches  bool   // what came of it
 	gap      *Gap   // found and not yet said
 	looked   bool   // for damage at the log's end, which is said once
+	unasked  uint64 // from here on the source has not been asked what to skip
 
 	// Guarded by stream.mu. Only Next's goroutine writes mode and rest, and, but
 	// for push, pos, so it may read them without; push is for a mode in which it

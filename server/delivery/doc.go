@@ -19,6 +19,10 @@
 // nothing: it goes back to reading the log. So the memory of a subscriber is
 // bounded, and does not depend on how far behind it is, and nobody waits for it.
 //
+// A stream that reads the log asks the Source what it may skip, once for each
+// part of it that the answer is good for: what does not match is passed over as
+// if it had been read, and the position is behind it.
+//
 // # The seam
 //
 // A cursor is attached under the feed's lock, in the same step in which it takes

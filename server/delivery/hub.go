@@ -28,6 +28,13 @@ type Source interface {
 	Wait(ctx context.Context, namespace string, from uint64) error
 	// Reader reads events from an index on.
 	Reader(namespace string, from uint64) Reader
+	// Skip returns where, at from or behind it, an event that matches one of the
+	// patterns may stand: none does between from and at. There is no use in asking
+	// for a place between at and until. A source that knows nothing returns from,
+	// and until when it may know more. at is not behind the readable end, and not
+	// behind events that are lost, or dropped, and could have matched: a Reader
+	// has to say so. It must not wait.
+	Skip(namespace string, from uint64, patterns []bus.Pattern) (at, until uint64)
 }
 
 // Reader reads one namespace. It is not for concurrent use. Next returns events

@@ -55,8 +55,10 @@ func (c *cursor) retreat(at uint64) {
 	c.queue, c.queued = nil, 0
 }
 
-// readLog reads one batch. At the log's end it joins the feed.
+// readLog reads one batch, behind what the source knows not to match. At the
+// log's end it joins the feed.
 func (c *cursor) readLog() (ready bool) {
+	c.skip()
 	if c.reader == nil {
 		c.reader, c.readerAt = c.feed.hub.src.Reader(c.feed.namespace, c.pos), c.pos
 	}
@@ -87,6 +89,26 @@ func (c *cursor) readLog() (ready bool) {
 		c.fail(err)
 	}
 	return true
+}
+
+// skip moves the position over events that do not match, as if they had been
+// read: who resumes from it goes on behind them. There may be damage among them
+// that is not said, when the source knows that it is not of what is wanted.
+func (c *cursor) skip() {
+	if c.pos < c.unasked {
+		return
+	}
+	at, until := c.feed.hub.src.Skip(c.feed.namespace, c.pos, c.patterns)
+	c.unasked = until
+	if c.until > 0 {
+		at = min(at, c.until)
+	}
+	if at <= c.pos {
+		return
+	}
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	c.pos = at
 }
 
 func (c *cursor) take(events []bus.Event) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -22,6 +23,8 @@ type memory struct {
 	readers int    // open ones
 	payload []byte // of the events to come; nil: their index
 	reading func() // called by each Reader.Next, without a lock
+	group   uint64 // events that Skip knows as one; 0: it knows nothing
+	asked   int    // calls of Skip
 }
 
 type memoryLog struct {
@@ -33,7 +36,7 @@ type memoryLog struct {
 }
 
 func newMemory(namespaces ...string) *memory {
-	m := &memory{logs: make(map[string]*memoryLog), step: 100}
+	m := &memory{logs: make(map[string]*memoryLog), step: 100, group: 7}
 	for _, namespace := range namespaces {
 		m.logs[namespace] = &memoryLog{first: 1, changed: make(chan struct{})}
 	}
@@ -102,6 +105,38 @@ func (m *memory) Wait(ctx context.Context, namespace string, from uint64) error 
 		case <-changed:
 		}
 	}
+}
+
+// Skip knows all there is, up to the first damage, in groups of some events when
+// it is told to.
+func (m *memory) Skip(namespace string, from uint64, patterns []bus.Pattern) (at, until uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked++
+	l := m.logs[namespace]
+	if m.group == 0 || from < l.first {
+		return from, from + 1
+	}
+	end := uint64(len(l.events) + 1)
+	for at = from; at < end; at = until {
+		until = (at-1)/m.group*m.group + m.group + 1
+		if l.mayHold(at, min(until, end), patterns) {
+			return at, until
+		}
+	}
+	return min(at, end), end
+}
+
+// mayHold reports whether a range holds a match, or damage.
+func (l *memoryLog) mayHold(from, next uint64, patterns []bus.Pattern) bool {
+	for i := range l.damage {
+		if d := &l.damage[i]; d.From < next && (d.Next == 0 || d.Next > from) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(l.events[from-1:next-1], func(e bus.Event) bool {
+		return slices.ContainsFunc(patterns, func(p bus.Pattern) bool { return p.Match(e.Subject) })
+	})
 }
 
 func (m *memory) Reader(namespace string, from uint64) Reader {

@@ -33,6 +33,7 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	at := span{from: receipt.First, next: receipt.First + uint64(len(events)), at: receipt.Time}
 	n.taken.raise(at.next)
 	n.ids.stored(at, size, chosenIDs(events, receipt.First))
+	n.subjects.stored(at, size, events)
 	n.give(events, receipt)
 	return nil
 }

@@ -103,8 +103,11 @@ func BenchmarkRebuild(b *testing.B) {
 	_, next := n.log.Bounds()
 	b.ReportAllocs()
 	for b.Loop() {
-		s := &strangers{log: n.log, limits: defaultSaveLimits(), stop: make(chan struct{})}
-		if err := s.scan(newIDSet(idKey{}), span{from: 1, next: 1}, next); err != nil {
+		d := newDerived(n.log, derivedFile{}, defaultSaveLimits(), nil)
+		s := &strangers{derived: d}
+		s.clear(hashKey{})
+		d.content = s
+		if err := d.follow(span{from: 1, next: 1}, next); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -34,7 +34,13 @@ type Options struct {
 	Now        func() time.Time // nil: time.Now
 	Rand       io.Reader        // nil: crypto/rand.Reader
 
-	saveAt saveLimits            // of the index of foreign ids; defaultSaveLimits when zero
+	// GroupEvents is how many events the index of subjects takes for one: a rare
+	// event costs a reader to read that many. 4096 when 0; with fewer the index is
+	// larger, in memory and on disk.
+	GroupEvents int
+
+	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
+	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
 	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
 }
 
@@ -173,7 +179,8 @@ func prepare(dir string, o Options) (names, found []string, err error) {
 	return names, found, makeDirs(dir)
 }
 
-// namespace is one log and the index of the ids that it did not give.
+// namespace is one log, the index of the ids that it did not give, and the one of
+// its subjects.
 type namespace struct {
 	name        string
 	log         *immuta.Log
@@ -181,6 +188,7 @@ type namespace struct {
 	maxEvent    int
 	now         func() time.Time
 	ids         *strangers
+	subjects    *subjects // nil when reading only: then nothing is skipped
 	taken       endMark
 	room        *headroom
 }
@@ -196,9 +204,11 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if first, next := l.Bounds(); first > bus.MaxIndex || next > bus.MaxIndex+1 {
 		return nil, errors.Join(fmt.Errorf("open namespace %s: its log goes from index %d to %d, ids reach up to %d: it is not one of this program, move it away", name, first, next-1, uint64(bus.MaxIndex)), l.Close())
 	}
-	var key idKey
-	if _, err := io.ReadFull(cmp.Or[io.Reader](o.Rand, rand.Reader), key[:]); err != nil {
-		return nil, errors.Join(err, l.Close())
+	var keys [2]hashKey
+	for i := range keys {
+		if _, err := io.ReadFull(cmp.Or[io.Reader](o.Rand, rand.Reader), keys[i][:]); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
 	}
 	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent(), now: o.Now}
 	if n.now == nil {
@@ -207,7 +217,7 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if ahead := l.Stat().LastTime.Sub(n.now()); ahead > time.Minute {
 		logger.Warn("the newest event is from the future: the clock has gone back, or was ahead; ages in start= are by the times of the log", "namespace", name, "ahead", ahead.Round(time.Second).String())
 	}
-	n.ids = startStrangers(l, o.idFile(dir, name), cmp.Or(o.saveAt, defaultSaveLimits()), key, logger)
+	o.derive(n, dir, keys)
 	return n, nil
 }
 
@@ -217,15 +227,6 @@ func (o *Options) log() immuta.Options {
 	return immuta.Options{
 		FS: o.FS, Now: o.Now, Rand: o.Rand, Sync: o.Durability.mode, SyncEvery: o.Durability.every,
 		BlockSize: o.BlockSize, MaxRecord: o.maxEvent() + maxRecord, LastIndex: bus.MaxIndex, Sealing: o.Sealing, ReadOnly: o.ReadOnly,
-	}
-}
-
-// idFile says where the derived log is. It is synced only when it is closed: it
-// can be made anew, and is checked against the log before it is believed.
-func (o *Options) idFile(dir, name string) idFile {
-	return idFile{
-		dir: filepath.Join(dir, derivedDir), name: name, fs: o.FS,
-		options: immuta.Options{FS: o.FS, Now: o.Now, Rand: o.Rand, Kind: "ids", Sync: immuta.SyncOS, Sealing: o.Sealing, ReadOnly: o.ReadOnly},
 	}
 }
 
@@ -290,9 +291,9 @@ func (e *Engine) close() error {
 		if !ok {
 			continue // opening failed before it
 		}
-		// The ids first: they may still be reading the log. What the log stores
-		// after them is read at the next open.
-		n.ids.close()
+		// What is derived first: it may still be reading the log. What the log
+		// stores after that is read at the next open.
+		n.endDerived()
 		if err := n.log.Close(); err != nil {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
 		}

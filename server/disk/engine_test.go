@@ -33,7 +33,7 @@ func TestTheEngineKeepsTheContractWithAnInterval(t *testing.T) {
 }
 
 func TestTheEngineKeepsTheContractWithTinyBlocks(t *testing.T) {
-	enginetest.Run(t, opener(Options{Durability: mustDurability(t, "os"), BlockSize: 1}))
+	enginetest.Run(t, opener(Options{Durability: mustDurability(t, "os"), BlockSize: 1, saveAt: saveLimits{entries: 1, events: 1, bytes: 1}, cutAt: groupLimits{events: 5, bytes: 1000, hashes: 4, held: 20}}))
 }
 
 // loser turns a bit of the block that begins with an index, and repairs the log.

@@ -3,11 +3,15 @@ package disk
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // flagRows returns the bits of the table of flags in FORMAT.md, by name.
@@ -64,8 +68,8 @@ func TestAnEventWithEverythingIsLaidOutAsThePageSays(t *testing.T) {
 }
 
 func TestTheDerivedRecordsAreLaidOutAsThePageSays(t *testing.T) {
-	key := idKey([]byte("0123456789abcdef"))
-	head := appendIDHead(nil, idHead{log: 0x0807060504030201, key: key})
+	key := hashKey([]byte("0123456789abcdef"))
+	head := appendHead(nil, derivedHead{log: 0x0807060504030201, key: key})
 	if want := "\x01\x01" + "\x01\x02\x03\x04\x05\x06\x07\x08" + "0123456789abcdef"; string(head) != want {
 		t.Errorf("head: got  %q\nwant %q", head, want)
 	}
@@ -82,8 +86,54 @@ func TestTheDerivedRecordsAreLaidOutAsThePageSays(t *testing.T) {
 	}
 }
 
+func TestAGroupOfSubjectsIsLaidOutAsThePageSays(t *testing.T) {
+	u64 := func(low string) string { return low + "\x00\x00\x00\x00\x00\x00\x00" }
+	for want, g := range map[string]subjectGroup{
+		"\x01\x02\x00" + u64("\x01") + u64("\x07") + u64("\x09") + "\x02\x00\x00\x00" + "\x05\x00\x00\x00" + "\x01\x02\x03\x04": {span: span{from: 1, next: 7, at: time.Unix(0, 9)}, hashes: []uint32{5, 0x04030201}},
+		"\x01\x02\x01" + u64("\x07") + u64("\x08") + u64("\x09") + "\x00\x00\x00\x00":                                           {span: span{from: 7, next: 8, at: time.Unix(0, 9)}, anything: true},
+	} {
+		if got := appendGroup(nil, g); string(got) != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+		if got, err := parseGroup([]byte(want)); err != nil || string(appendGroup(nil, got)) != want {
+			t.Errorf("got %+v, %v, want what was written", got, err)
+		}
+	}
+}
+
+func TestTheFormatPageSaysTheLimitsOfGroups(t *testing.T) {
+	text, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := defaultGroupLimits()
+	if l.hashes != maxGroupHashes || l.held*4%(1<<20) != 0 {
+		t.Errorf("got %+v, want as many hashes as a record may have, and whole MiB", l)
+	}
+	for _, want := range []string{
+		fmt.Sprintf("groups of %d,%03d events or %d MiB", l.events/1000, l.events%1000, l.bytes>>20), fmt.Sprintf("1 to %d,%03d, unless", l.hashes/1000, l.hashes%1000),
+		fmt.Sprintf("at most %d MiB a namespace", l.held*4>>20), fmt.Sprintf("%d at once", skipReads), fmt.Sprintf("takes %d bytes", unsafe.Sizeof(heldGroup{})), fmt.Sprintf("up to %d MiB", wordsSize>>20),
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("FORMAT.md does not say %q", want)
+		}
+	}
+}
+
+func TestTheHashesOfASubjectAreThoseOfThePage(t *testing.T) {
+	key := hashKey([]byte("0123456789abcdef"))
+	var want []uint32
+	for _, text := range []string{"orders.eu.", "orders.eu.new.", "orders.eu.new.created"} {
+		sum := sha256.Sum256([]byte("0123456789abcdef" + text))
+		want = append(want, binary.LittleEndian.Uint32(sum[:4]))
+	}
+	if got := key.hashSubject("orders.eu.new.created"); !slices.Equal(got, want) {
+		t.Errorf("got %x, want %x", got, want)
+	}
+}
+
 func TestAHashOfAnIDIsThatOfThePage(t *testing.T) {
-	key := idKey([]byte("0123456789abcdef"))
+	key := hashKey([]byte("0123456789abcdef"))
 	sum := sha256.Sum256([]byte("0123456789abcdef" + "mine-1"))
 	if got, want := key.hash("mine-1"), binary.LittleEndian.Uint64(sum[:8]); got != want {
 		t.Errorf("got %x, want %x", got, want)

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"testing"
@@ -45,6 +46,34 @@ func FuzzAnyIDFile(f *testing.F) {
 		checkFound(t, e, events)
 		if index, err := e.Find(t.Context(), "orders", "nobody's"); !errors.Is(err, bus.ErrUnknownEvent) {
 			t.Fatalf("got index %d and %v for an id that is not there", index, err)
+		}
+	})
+}
+
+// FuzzAnyGroupOfSubjects takes any bytes for a saved group: what is taken is as it
+// would be written, and holds what it says.
+func FuzzAnyGroupOfSubjects(f *testing.F) {
+	at := span{from: 1, next: 7, at: testTime}
+	f.Add(appendGroup(nil, subjectGroup{span: at, hashes: []uint32{1, 2, 1 << 31}}))
+	f.Add(appendGroup(nil, subjectGroup{span: at, anything: true}))
+	f.Add(appendGroup(nil, subjectGroup{span: at, hashes: []uint32{2, 1}}))
+	f.Add(appendGroup(nil, subjectGroup{span: at}))
+	f.Add([]byte{derivedVersion, derivedKindMore})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		g, err := parseGroup(data)
+		if err != nil {
+			return
+		}
+		if got := appendGroup(nil, g); !bytes.Equal(got, data) {
+			t.Fatalf("got % x, want % x", got, data)
+		}
+		if g.next <= g.from || g.anything != (len(g.hashes) == 0) {
+			t.Fatalf("got %+v", g)
+		}
+		for _, h := range g.hashes {
+			if !containsAny(g.hashes, []uint32{h}) {
+				t.Fatalf("got %+v, in which %08x is not found", g, h)
+			}
 		}
 	})
 }

@@ -28,7 +28,7 @@ const (
 	goldenSecret = "the secret of the golden directories, which is none"
 )
 
-func goldenKeys(t *testing.T, secret string) immuta.Sealing {
+func goldenKeys(t testing.TB, secret string) immuta.Sealing {
 	t.Helper()
 	key, err := crypto.NewKey(secret)
 	if err != nil {

@@ -62,13 +62,13 @@ func compareHashed(a, b hashed) int {
 	return cmp.Compare(a.local, b.local)
 }
 
-// idKey makes the hashes of one log unlike those of any other, so that nobody
-// can choose ids that collide.
-type idKey [16]byte
+// hashKey makes the hashes of one log unlike those of any other, so that nobody
+// can choose ids or subjects that collide.
+type hashKey [16]byte
 
-func (k idKey) hash(id string) uint64 {
-	var room [len(k) + bus.MaxIDLen]byte
-	sum := sha256.Sum256(append(append(room[:0], k[:]...), id...))
+func (k hashKey) hash(text string) uint64 {
+	var room [len(k) + bus.MaxSubjectLen]byte
+	sum := sha256.Sum256(append(append(room[:0], k[:]...), text...))
 	return binary.LittleEndian.Uint64(sum[:])
 }
 
@@ -76,7 +76,7 @@ func (k idKey) hash(id string) uint64 {
 // to look at, in index order: whoever asks reads the event there and compares.
 // It is guarded by its owner.
 type idSet struct {
-	key    idKey
+	key    hashKey
 	last   run // still growing
 	runs   levels[run]
 	hashes levels[hashed]
@@ -88,7 +88,7 @@ type idSet struct {
 	freshHashes []hashed
 }
 
-func newIDSet(key idKey) *idSet {
+func newIDSet(key hashKey) *idSet {
 	return &idSet{
 		key:    key,
 		runs:   levels[run]{compare: compareRuns, join: joinRuns},

@@ -43,7 +43,7 @@ func drawIDs(t *rapid.T) []string {
 
 func TestEveryIDIsFoundAtEveryPlaceItWasStored(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := newIDSet(idKey{1})
+		s := newIDSet(hashKey{1})
 		want := map[string][]uint64{}
 		for i, id := range drawIDs(t) {
 			local := uint64(i + 1)
@@ -67,7 +67,7 @@ func TestEveryIDIsFoundAtEveryPlaceItWasStored(t *testing.T) {
 
 func TestWhatIsSavedInPartsIsAllThereIs(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, copied := newIDSet(idKey{1}), newIDSet(idKey{1})
+		s, copied := newIDSet(hashKey{1}), newIDSet(hashKey{1})
 		known := span{from: 1, next: 1}
 		ids := drawIDs(t)
 		save := func(next uint64) {
@@ -101,7 +101,7 @@ func TestWhatIsSavedInPartsIsAllThereIs(t *testing.T) {
 }
 
 func TestARestoredLogIsOneRun(t *testing.T) {
-	s := newIDSet(idKey{})
+	s := newIDSet(hashKey{})
 	for i := range uint64(100_000) {
 		s.add(foreignID(7, 500+i), 10+i)
 	}
@@ -112,7 +112,7 @@ func TestARestoredLogIsOneRun(t *testing.T) {
 }
 
 func TestRunsThatContinueEachOtherAreMerged(t *testing.T) {
-	s := newIDSet(idKey{})
+	s := newIDSet(hashKey{})
 	for i := range uint64(4 * levelBuffer) {
 		s.add(foreignID(7, 1+2*i), 1+2*i)
 		s.add(foreignID(7, 2+2*i), 2+2*i)
@@ -131,7 +131,7 @@ func TestRunsThatContinueEachOtherAreMerged(t *testing.T) {
 }
 
 func TestIDsInTheWorstOrderStaySortedInFewSlices(t *testing.T) {
-	s := newIDSet(idKey{})
+	s := newIDSet(hashKey{})
 	const n = 100_000
 	for i := range uint64(n) {
 		s.add(foreignID(7, 2*(n-i)), i+1)
@@ -182,12 +182,12 @@ func TestAPrefixHasTheTimeOfItsLastEvent(t *testing.T) {
 }
 
 func FuzzIDRecords(f *testing.F) {
-	f.Add(appendIDHead(nil, idHead{log: 1, key: idKey{2}}))
+	f.Add(appendHead(nil, derivedHead{log: 1, key: hashKey{2}}))
 	for _, record := range deltas(1, span{next: 9, at: testTime}, []run{{1, 2, 3, 4}}, []hashed{{5, 6}}) {
 		f.Add(record)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if h, err := parseIDHead(data); err == nil && string(appendIDHead(nil, h)) != string(data) {
+		if h, err := parseHead(data); err == nil && string(appendHead(nil, h)) != string(data) {
 			t.Errorf("head %x has two spellings", data)
 		}
 		if d, err := parseIDDelta(data); err == nil && string(appendIDDelta(nil, d)) != string(data) {
@@ -199,14 +199,14 @@ func FuzzIDRecords(f *testing.F) {
 func TestADeltaThatDoesNotFollowIsRefused(t *testing.T) {
 	for _, d := range []span{{from: 4, next: 9}, {from: 6, next: 9}, {from: 5, next: 4}} {
 		d.at = testTime
-		if _, err := newIDSet(idKey{}).loadDelta(appendIDDelta(nil, idDelta{span: d}), span{from: 1, next: 5}); err == nil {
+		if _, err := newIDSet(hashKey{}).loadDelta(appendIDDelta(nil, idDelta{span: d}), span{from: 1, next: 5}); err == nil {
 			t.Errorf("delta [%d, %d) after index 5: got no error", d.from, d.next)
 		}
 	}
 }
 
 func BenchmarkAddRestored(b *testing.B) {
-	s := newIDSet(idKey{})
+	s := newIDSet(hashKey{})
 	i := uint64(0)
 	for b.Loop() {
 		i++
@@ -215,7 +215,7 @@ func BenchmarkAddRestored(b *testing.B) {
 }
 
 func BenchmarkAddChosen(b *testing.B) {
-	s := newIDSet(idKey{})
+	s := newIDSet(hashKey{})
 	s.quiet = true
 	i := uint64(0)
 	for b.Loop() {

@@ -18,6 +18,9 @@ import (
 const (
 	logExt     = ".log"
 	derivedDir = "derived" // what can be made anew from the logs
+
+	// subjectsSuffix makes the name of the index of subjects.
+	subjectsSuffix = ".subjects"
 )
 
 // Discover returns the namespaces whose logs are in the directory, sorted.
@@ -67,7 +70,8 @@ func checkNames(names, found []string) ([]string, error) {
 // derived from a log is only ever made after it. A volume that is not mounted or
 // a file that was moved away would be found out when it is too late.
 func checkNotLost(dir, name string) error {
-	for _, path := range []string{filepath.Join(dir, name+".idx"), filepath.Join(dir, derivedDir, name+logExt)} {
+	derived := filepath.Join(dir, derivedDir, name)
+	for _, path := range []string{filepath.Join(dir, name+".idx"), derived + logExt, derived + subjectsSuffix + logExt} {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("%s is missing, and %s, which was made from it, is there: bring the log back, or remove that too to begin an empty one",
 				filepath.Join(dir, name+logExt), path)

@@ -293,12 +293,12 @@ func TestAServerStartsOnAFullDiskAndReads(t *testing.T) {
 // A log that is not there any more, of a volume that is not mounted or a file
 // that was moved, must not be taken for one that never was.
 func TestAMissingLogIsNotReplacedByAnEmptyOne(t *testing.T) {
-	for _, left := range []string{"orders.idx", "derived/orders.log"} {
+	for _, left := range []string{"orders.idx", "derived/orders.log", "derived/orders.subjects.log"} {
 		dir := t.TempDir()
-		e := openTest(t, dir, Options{})
-		mustAppend(t, e, strange(0, 3)...)
+		e := openTest(t, dir, smallGroups(Options{}))
+		mustAppend(t, e, strange(0, 12)...)
 		mustClose(t, e)
-		for _, path := range []string{"orders.log", "orders.idx", "derived/orders.log", "derived/orders.idx"} {
+		for _, path := range []string{"orders.log", "orders.idx", "derived/orders.log", "derived/orders.idx", "derived/orders.subjects.log", "derived/orders.subjects.idx"} {
 			if path != left {
 				if err := os.Remove(filepath.Join(dir, path)); err != nil {
 					t.Fatal(err)

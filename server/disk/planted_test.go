@@ -66,7 +66,7 @@ var plants = map[string]func(path, dir, outside string) error{
 func hostileDirectory(t *testing.T) (dir string, stored []bus.Event, app []byte) {
 	t.Helper()
 	dir = t.TempDir()
-	e := openTest(t, dir, Options{Namespaces: []string{"app", "orders"}})
+	e := openTest(t, dir, smallGroups(Options{Namespaces: []string{"app", "orders"}}))
 	stored = mustAppend(t, e, strange(0, 12)...)
 	mustAppend(t, e, testEvent("app.created", `"kept"`))
 	mustClose(t, e)
@@ -80,6 +80,7 @@ func TestWhatIsPlantedInTheDirectoryLeadsNowhereElse(t *testing.T) {
 	for _, place := range []string{
 		"orders.log", "orders.log.tmp", "orders.idx", "orders.idx.tmp", "lock", torn, derivedDir, derivedDir + "/orders.log",
 		derivedDir + "/orders.idx", derivedDir + "/orders.log.tmp", derivedDir + "/orders.idx.tmp", derivedDir + "/orders.log.stale",
+		derivedDir + "/orders.subjects.log", derivedDir + "/orders.subjects.idx", derivedDir + "/orders.subjects.log.tmp", derivedDir + "/orders.subjects.log.stale",
 	} {
 		for name, plant := range plants {
 			t.Run(place+"/"+name, func(t *testing.T) { openPlanted(t, place, plant) })
@@ -90,7 +91,7 @@ func TestWhatIsPlantedInTheDirectoryLeadsNowhereElse(t *testing.T) {
 // A temporary file is emptied and written: under a second name it may be a file
 // of somebody else.
 func TestATemporaryFileWithASecondNameIsNotWrittenTo(t *testing.T) {
-	for _, place := range []string{"orders.log.tmp", "orders.idx.tmp", derivedDir + "/orders.log.tmp", derivedDir + "/orders.idx.tmp"} {
+	for _, place := range []string{"orders.log.tmp", "orders.idx.tmp", derivedDir + "/orders.log.tmp", derivedDir + "/orders.idx.tmp", derivedDir + "/orders.subjects.log.tmp"} {
 		for _, file := range []string{"file", "orders.log"} {
 			t.Run(place+"/"+file, func(t *testing.T) {
 				openPlanted(t, place, func(path, _, outside string) error { return os.Link(filepath.Join(outside, file), path) })
@@ -137,7 +138,7 @@ func openPlanted(t *testing.T, place string, plant func(path, dir, outside strin
 	if err := plant(path, dir, outside); err != nil {
 		t.Fatal(err)
 	}
-	for _, o := range []Options{{ReadOnly: true}, {Namespaces: []string{"app", "orders"}}} {
+	for _, o := range []Options{{ReadOnly: true}, smallGroups(Options{Namespaces: []string{"app", "orders"}})} {
 		usePlanted(t, dir, o, stored)
 	}
 	if _, err := Verify(dir, "orders", nil); err != nil {
@@ -178,6 +179,7 @@ func usePlanted(t *testing.T, dir string, o Options, stored []bus.Event) {
 		return
 	}
 	checkFound(t, e, fresh)
+	mustAppend(t, e, strange(100, 12)...)
 }
 
 func TestTheDirectoryItselfMayBeALink(t *testing.T) {

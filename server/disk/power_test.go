@@ -10,12 +10,12 @@ import (
 	"example.com/bus/immuta/faultfs"
 )
 
-// powerOptions save the index of ids at every turn, so that a cut meets it in
-// all its states.
+// powerOptions save the indexes of ids and of subjects at every turn, so that a
+// cut meets them in all their states.
 func powerOptions(t *testing.T, f *faultfs.FS, durability string) Options {
 	return Options{
 		FS: f, Namespaces: []string{"orders"}, Durability: mustDurability(t, durability),
-		saveAt: saveLimits{entries: 1, events: 1, bytes: 1},
+		saveAt: saveLimits{entries: 1, events: 1, bytes: 1}, cutAt: groupLimits{events: 5, bytes: 1 << 20, hashes: 9, held: 9},
 	}
 }
 
@@ -29,6 +29,9 @@ func lifetime(t *testing.T, f *faultfs.FS, durability string) (answered, tried [
 		}
 		for range 3 {
 			events := strange(len(tried), 7)
+			for i := range events {
+				events[i].Subject = fmt.Sprint("orders.s", (len(tried)+i)/2%8)
+			}
 			tried = append(tried, events...)
 			if e.Append(t.Context(), "orders", events) == nil {
 				answered = append(answered, events...)
@@ -55,12 +58,29 @@ func checkPower(t *testing.T, e *Engine, tried []bus.Event) []bus.Event {
 		there[ev.Id] = true
 	}
 	checkFound(t, e, got)
+	checkSkipped(t, e, got)
 	for _, ev := range tried {
 		if at, err := e.Find(t.Context(), "orders", ev.Id); !there[ev.Id] && !errors.Is(err, bus.ErrUnknownEvent) {
 			t.Fatalf("find %s, which is not in the log: got %d, %v, want %v", ev.Id, at, err, bus.ErrUnknownEvent)
 		}
 	}
 	return got
+}
+
+// checkSkipped checks that no event is passed over by who asks for its subject.
+func checkSkipped(t *testing.T, e *Engine, events []bus.Event) {
+	t.Helper()
+	for _, ev := range events {
+		p, err := bus.ParsePattern(ev.Subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for from := max(ev.Index, 10) - 9; from <= ev.Index; from++ {
+			if at, _ := e.Skip("orders", from, []bus.Pattern{p}); at > ev.Index {
+				t.Fatalf("%s from %d: got %d, which hides the event at %d", p, from, at, ev.Index)
+			}
+		}
+	}
 }
 
 func TestAfterAPowerCutIDsLeadToTheirEventsAndNowhereElse(t *testing.T) {
@@ -89,7 +109,7 @@ func afterTheCut(t *testing.T, f *faultfs.FS, durability string, answered, tried
 	}
 	// Other events take the places of those that the cut took back.
 	for i := range 4 {
-		got = append(got, mustAppend(t, e, bus.Event{Subject: "orders.created", Id: fmt.Sprintf("after-%d", i)})...)
+		got = append(got, mustAppend(t, e, bus.Event{Subject: fmt.Sprint("orders.after", i), Id: fmt.Sprintf("after-%d", i)})...)
 	}
 	checkFound(t, e, got[:len(got)-4])
 	mustClose(t, e)

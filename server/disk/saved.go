@@ -40,7 +40,7 @@ type budget struct {
 	bytes int
 }
 
-func (s *strangers) budget() *budget { return &budget{stop: s.stop, bytes: s.limits.bytes} }
+func (d *derived) budget() *budget { return &budget{stop: d.stop, bytes: d.limits.bytes} }
 
 // spend takes records that have been read, and returns errStopped when there is
 // to be no more reading.
@@ -59,34 +59,62 @@ func (b *budget) spend(records [][]byte) error {
 	return nil
 }
 
-// load returns what was saved, an empty set when there is nothing that can be
-// used, or an error when the log itself cannot be asked.
-func (s *strangers) load(next uint64, key idKey) (*idSet, span, error) {
+// recall fills the content with what was saved and returns what is known then:
+// nothing when there is nothing that can be used. The error is for a log that
+// cannot be asked.
+func (d *derived) recall(next uint64, key hashKey) (span, error) {
 	nothing := span{from: 1, next: 1}
-	set, known, err := s.file.load(s.budget(), s.log.ID())
+	known, err := d.restore()
 	if err == nil {
-		why, failed := s.fits(known, next)
+		why, failed := d.fits(known, next)
 		if failed != nil {
-			return nil, nothing, failed
+			return nothing, failed
 		}
 		err = why
 	}
 	switch {
 	case err == nil:
-		return set, known, nil
-	case errors.Is(err, fs.ErrNotExist):
-		return newIDSet(key), nothing, nil
+		return known, nil
 	case errors.Is(err, errStopped):
-		return nil, nothing, err
+		return nothing, err
 	}
-	s.logger.Warn("the index of chosen ids cannot be used and is made anew", "namespace", s.file.name, "reason", err)
-	if !s.file.options.ReadOnly {
-		if err := s.file.setAside(); err != nil {
-			s.logProblem("set aside", err)
-			s.stopSaving()
+	d.begin(key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nothing, nil
+	}
+	d.logger.Warn(d.file.what+" cannot be used and is made anew", "namespace", d.file.namespace, "reason", err)
+	if !d.file.options.ReadOnly {
+		if err := d.file.setAside(); err != nil {
+			d.logProblem("set aside", err)
+			d.stopSaving()
 		}
 	}
-	return newIDSet(key), nothing, nil
+	return nothing, nil
+}
+
+// restore reads the derived log into the content. fs.ErrNotExist when there is
+// none, any other error when it cannot be used.
+func (d *derived) restore() (known span, err error) {
+	begun := false
+	err = d.file.each(d.budget(), func(data []byte) (err error) {
+		if begun {
+			known, err = d.content.load(data, known)
+			return err
+		}
+		h, err := parseHead(data)
+		if err == nil && h.log != d.log.ID() {
+			err = fmt.Errorf("%w: wanted one of log %x, found one of log %x", errStale, d.log.ID(), h.log)
+		}
+		if err == nil {
+			d.begin(h.key)
+			begun, known = true, span{from: 1, next: 1}
+		}
+		return err
+	})
+	if err == nil && !begun {
+		err = errors.New("it is empty")
+	}
+	return known, err
 }
 
 // fits says whether what was saved is about this log as it is now. A power cut
@@ -94,15 +122,15 @@ func (s *strangers) load(next uint64, key idKey) (*idSet, span, error) {
 // log may have been replaced by an older copy of it: then other events stand at
 // indexes that the saved entries speak of. failed is another matter: the log
 // was closed meanwhile, or cannot be read, which says nothing of what was saved.
-func (s *strangers) fits(known span, next uint64) (why, failed error) {
+func (d *derived) fits(known span, next uint64) (why, failed error) {
 	if known.next > next {
 		return fmt.Errorf("%w: it speaks of index %d, the log ends before %d", errStale, known.next-1, next), nil
 	}
-	first, _ := s.log.Bounds()
+	first, _ := d.log.Bounds()
 	if known.next <= first {
 		return nil, nil
 	}
-	r := s.log.Reader(known.next - 1)
+	r := d.log.Reader(known.next - 1)
 	defer r.Close()
 	b, err := r.Next()
 	at := b.Time
@@ -121,78 +149,95 @@ func (s *strangers) fits(known span, next uint64) (why, failed error) {
 	return nil, nil
 }
 
-// save writes what is known and not yet saved. It runs beside the appends, on
-// the goroutine that owns the derived log.
-func (s *strangers) save() {
-	from, to, runs, hashes := s.takeUnsaved()
+// save writes what is known and not yet saved, when there is enough of it or
+// the engine is being closed. It runs beside the appends, on the goroutine that
+// owns the derived log.
+func (d *derived) save() {
+	d.mu.Lock()
+	from := d.saved
+	if !d.saving || !d.content.due() && !d.halted() {
+		d.mu.Unlock()
+		return
+	}
+	to, records := d.content.unsaved()
+	if to.next > from {
+		d.saved, d.bytes = to.next, 0
+	}
+	d.mu.Unlock()
 	if to.next <= from {
 		return
 	}
-	if err := s.write(from, deltas(from, to, runs, hashes)); err != nil {
-		s.logProblem("written", err)
-		s.stopSaving()
+	if err := d.write(from, records); err != nil {
+		d.logProblem("written", err)
+		d.stopSaving()
 	}
 }
 
-func (s *strangers) takeUnsaved() (from uint64, to span, runs []run, hashes []hashed) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	from, to = s.saved, s.known.prefix()
-	if !s.saving || s.set == nil || to.next <= from || to.at.IsZero() {
-		return from, span{}, nil, nil
+func (d *derived) halted() bool {
+	select {
+	case <-d.stop:
+		return true
+	default:
+		return false
 	}
-	runs, hashes = s.set.takeFresh(to.next)
-	s.saved, s.bytes = to.next, 0
-	return from, to, runs, hashes
 }
 
 // write appends to the derived log. A cut between two of its commits leaves
 // entries that nothing covers yet: they are read from the log once more, and
 // what is known twice does no harm.
-func (s *strangers) write(from uint64, records [][]byte) error {
-	if s.saver == nil {
-		l, err := immuta.Open(s.file.dir, s.file.name, s.file.options)
-		if err != nil {
+func (d *derived) write(from uint64, records [][]byte) error {
+	if d.saver == nil {
+		if err := d.open(); err != nil {
 			return err
 		}
-		s.saver = l
-		_, next := l.Bounds()
+		_, next := d.saver.Bounds()
 		if (next == 1) != (from == 1) {
 			return fmt.Errorf("%w: it has %d records, and index %d is the first to be saved", errStale, next-1, from)
 		}
 		if next == 1 {
-			records = slices.Insert(records, 0, appendIDHead(nil, idHead{log: s.log.ID(), key: s.set.key}))
+			records = slices.Insert(records, 0, appendHead(nil, derivedHead{log: d.log.ID(), key: d.key}))
 		}
 	}
 	for part := range slices.Chunk(records, saveRecords) {
-		if _, err := s.saver.Append(context.Background(), part); err != nil {
+		if _, err := d.saver.Append(context.Background(), part); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// stopSaving leaves the derived log as it is: what it says stays true.
-func (s *strangers) stopSaving() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.saving = false
-	if s.set != nil {
-		s.set.hush()
+// open opens the derived log for writing, and so that what was saved can be read
+// back. Appends must not wait for it.
+func (d *derived) open() error {
+	l, err := immuta.Open(d.file.dir, d.file.name, d.file.options)
+	if err != nil {
+		return err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saver = l
+	return nil
 }
 
-func (s *strangers) closeSaver() {
-	if s.saver == nil {
+// stopSaving leaves the derived log as it is: what it says stays true.
+func (d *derived) stopSaving() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.saving = false
+	d.content.hush()
+}
+
+func (d *derived) closeSaver() {
+	if d.saver == nil {
 		return
 	}
-	if err := s.saver.Close(); err != nil {
-		s.logProblem("closed", err)
+	if err := d.saver.Close(); err != nil {
+		d.logProblem("closed", err)
 	}
 }
 
-// logProblem is a warning only: the set in memory is whole, and the next open
-// reads more of the log.
-func (s *strangers) logProblem(what string, err error) {
-	s.logger.Warn("the saved index of chosen ids could not be "+what+"; it will be made anew", "namespace", s.file.name, "error", err)
+// logProblem is a warning only: what is known in memory is whole, and the next
+// open reads more of the log.
+func (d *derived) logProblem(what string, err error) {
+	d.logger.Warn("the saved form of "+d.file.what+" could not be "+what+"; it will be made anew", "namespace", d.file.namespace, "error", err)
 }

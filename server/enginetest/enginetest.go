@@ -55,6 +55,8 @@ func Run(t *testing.T, open func(t *testing.T, dir string, namespaces ...string)
 		{"OfAnIDStoredTwiceTheFirstIsFound", findTwice},
 		{"UnknownIDsAreUnknown", findUnknown},
 		{"IndexAtFindsTheFirstOfATime", indexAt},
+		{"SkippingHidesNoEvent", skipHidesNothing},
+		{"SkippingTakesAnyQuestion", skipStrangers},
 		{"ReopeningKeepsEverything", reopenKeeps},
 		{"ReopeningFindsChosenIDs", reopenFinds},
 		{"ReopeningGoesOnCounting", reopenCounts},

@@ -108,7 +108,10 @@ func (w *world) open(files *faultfs.FS) (*disk.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := disk.Options{Namespaces: names, Durability: durability, FS: slowDisk{files, w.life.latency}, BlockSize: w.life.block, Now: w.now}
+	o := disk.Options{
+		Namespaces: names, Durability: durability, FS: slowDisk{files, w.life.latency}, BlockSize: w.life.block, Now: w.now,
+		GroupEvents: 1 + w.life.block%9, // lives are short
+	}
 	if w.life.sealed {
 		o.Sealing = w.ring
 	}

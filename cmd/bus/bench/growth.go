@@ -25,6 +25,9 @@ func growth(c *Config) []Workload {
 	for _, n := range []int{max(c.Events/100, 10), max(c.Events, 10)} {
 		row("grow-resume", "resume by id, by events", digits(n), "", "p50", resuming(n))
 	}
+	for _, n := range []int{max(c.Events/100, 1), c.Events} {
+		row("grow-rare", "the only event of a subject, from the oldest, by events", digits(n), "", "p50", seeking(n))
+	}
 	for _, n := range []int{1, 2, 4, 8, 16} {
 		row("grow-namespaces", "publish, 4 connections a namespace, by namespaces", digits(n), "events/s", "rate", namespaces(n))
 	}

@@ -220,6 +220,7 @@ func tiny() []Workload {
 		{Name: "grow-subscribers", measure: besides(3)},
 		{Name: "grow-behind-1", measure: behindBy(1)},
 		{Name: "grow-behind-20", measure: behindBy(20)},
+		{Name: "grow-rare", measure: seeking(20)},
 		{Name: "grow-namespaces", measure: namespaces(2)},
 		{Name: "grow-payload", measure: payloads(16)},
 		{Name: "grow-subjects", measure: subjects(30)},

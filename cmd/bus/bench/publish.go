@@ -130,6 +130,23 @@ func (r *run) reread(ctx context.Context, s *server, p *publisher, from string, 
 	return closing(ctx, p, []*subscriber{b}, n)
 }
 
+// readAll is reread from the oldest of a long log. It opens the connection that
+// closing sends on last: one that rested while all was read would be closed.
+func (r *run) readAll(ctx context.Context, s *server, n int) error {
+	b, err := s.subscriber(r, s, reading{from: "oldest", near: true, buffer: 256 << 10})
+	if err != nil {
+		return err
+	}
+	if err := b.reach(ctx, n); err != nil {
+		return err
+	}
+	p, err := s.publisher(r, s, 0, 1)
+	if err != nil {
+		return err
+	}
+	return closing(ctx, p, []*subscriber{b}, n)
+}
+
 // closing sends once more and wants everybody to have just that: what was doubled
 // at the end would stand before it. The first of them looks at every event.
 func closing(ctx context.Context, p *publisher, all []*subscriber, n int) error {

@@ -220,10 +220,6 @@ func starting(events int) func(context.Context, *run) (Figures, error) {
 		}
 		f := Figures{Events: n, Memory: s.usage().memory}
 		f.spread(took)
-		p, err := s.publisher(r, s, 0, 1)
-		if err != nil {
-			return f, err
-		}
-		return f, r.reread(ctx, s, p, "oldest", nil, n)
+		return f, r.readAll(ctx, s, n)
 	}
 }

@@ -1,0 +1,157 @@
+package immuta
+
+// What a crash may leave at the end of a log, and what it may not. This file is
+// the one judge of it: an unfinished last commit is torn and is cut; all else
+// that is wrong is damage, is reported and never written to.
+
+// judge decides what a bad frame means, and finds where to go on.
+func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
+	unwritten, err := c.isTorn(bad, frame)
+	if err != nil {
+		return true, err
+	}
+	if c.open = unwritten; unwritten {
+		if c.damage == nil { // behind damage nothing is cut: the file is not written to
+			c.tear(bad.why)
+		}
+		return true, nil
+	}
+	h, at, found, err := c.nextSound(&c.win, c.at+alignment, c.expect, c.size)
+	if err != nil {
+		return true, err
+	}
+	w := wound{CorruptError: CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}, end: c.size, latest: c.latest}
+	if found {
+		w.Next, w.end, w.time, w.lost = h.first, at, h.time, h.first-c.expect
+	} else {
+		w.lost, w.atMost = c.lostAtEnd(bad)
+	}
+	c.met = append(c.met, w)
+	if c.inspect != nil {
+		c.inspect.keep() // the commit was answered: its good blocks are read
+	}
+	if c.damage == nil {
+		c.damage = &w.CorruptError
+	}
+	if !found {
+		// The commit was answered, so its good blocks are still to be read.
+		c.lost = &w.CorruptError
+		c.tail.next, c.tail.end = c.expect, c.at
+		return true, nil
+	}
+	c.at, c.expect, c.noted, c.commit, c.entered = at, h.first, c.noted[:0], 0, false
+	c.behind = true
+	return false, nil
+}
+
+// lostAtEnd counts the records of damage with nothing good behind it. They may
+// have been answered, and then their indexes are taken: what cannot be counted
+// counts as many as its bytes could hold. In a sealed log no header without its
+// box is believed: a smaller count in it would have indexes given twice.
+func (c *scan) lostAtEnd(bad *flaw) (lost uint64, atMost bool) {
+	rest := c.size - c.at
+	if c.sealer == nil && bad.trusted && !bad.order && bad.h.first == c.expect {
+		lost, atMost = uint64(bad.h.count), bad.h.flags&flagAtMost != 0
+		rest -= bad.h.frame()
+	}
+	if rest <= 0 {
+		return lost, atMost
+	}
+	return lost + c.mostRecords(int64(padded(int(rest)))), true
+}
+
+// inside looks into a frame whose checksums are good.
+func (c *scan) inside(h *block, frame []byte) *flaw {
+	why := c.inspect.look(c.segment, h, frame, c.at)
+	if why == "" {
+		return nil
+	}
+	// Of a box that does not open, its header is not to be believed either.
+	return &flaw{why: why, trusted: c.sealer == nil, order: true, h: *h}
+}
+
+// tear marks the commit that is open, or would start here, as never finished.
+func (c *scan) tear(why string) {
+	offset := c.at
+	if c.commit != 0 {
+		offset = c.begin
+	}
+	c.torn = &torn{offset: offset, size: c.size - offset, why: why}
+}
+
+// isTorn is the rule. A power cut leaves the end of what was being written
+// missing, or any of its 512-byte sectors unwritten, which then read as zeros
+// since the space was new. So:
+//
+//   - the file ends inside the frame (by its length, which has its own sum, or
+//     since less than a header is there), or a sector's piece of the frame is zero
+//     that was not written so: torn, unless a later commit shows that this one had
+//     reached the disk;
+//   - anything else: damage.
+//
+// With SyncAlways every commit says that what precedes it had been synced, so
+// "a later commit" is any. With the other modes a run of commits may be in
+// flight at once; each says whether that was so (flagSettled). Of such a run that
+// was synced later only the index may tell: it has no entry of what was not.
+func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
+	switch {
+	case bad.order || c.at < c.shown:
+		return false, nil
+	case bad.cut: // its length may be wrong: what is behind the header says whether
+	case bad.trusted && !c.unwritten(&bad.h, frame):
+		return false, nil
+	case !bad.trusted:
+		head, err := c.win.piece(c.at, blockHeader, c.size)
+		if err != nil || zeroPieces(head, c.at) == 0 {
+			return false, err
+		}
+	}
+	settled, err := c.settledAfter()
+	return !settled, err
+}
+
+// unwritten says whether a frame with a good header and a bad body lacks
+// sectors. A piece with a single bit set becomes zero when that bit rots; that
+// is damage, and the sum tells it: it is off by exactly one bit.
+func (c *scan) unwritten(h *block, frame []byte) bool {
+	if zeroPieces(frame, c.at) <= int(h.zero) {
+		return false
+	}
+	body := frame[blockHeader:]
+	return !oneBitOff(checksum(body)^h.sum, len(body))
+}
+
+// oneBitOff says whether a CRC32C that differs by syndrome is that of n bytes
+// with one bit turned. The sum is linear: a turned bit adds what that bit alone
+// gives, which is the register stepped once for each bit that follows.
+func oneBitOff(syndrome uint32, n int) bool {
+	const polynomial = 0x82F63B78
+	r := uint32(1)
+	for range n * 8 {
+		if r = r>>1 ^ polynomial&-(r&1); r == syndrome {
+			return true
+		}
+	}
+	return false
+}
+
+// settledAfter says whether a good header behind a bad frame proves that the bad
+// one's commit was once on stable storage. In a sealed log its box need not open:
+// a forged one can only keep bytes from being cut.
+func (c *scan) settledAfter() (bool, error) {
+	commit := c.commit
+	if commit == 0 {
+		commit = c.expect
+	}
+	w := window{file: c.file, step: chunk}
+	for at := c.at; ; {
+		h, found, ok, err := c.nextGood(&w, at+alignment, c.expect, c.size)
+		if err != nil || !ok {
+			return false, err
+		}
+		if h.isGap() || h.commit != commit && h.settled() {
+			return true, nil // all in front of a gap was synced by the repair
+		}
+		at = found
+	}
+}
