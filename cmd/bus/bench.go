@@ -193,8 +193,11 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 	if dir := filepath.Dir(c.String("plot")); !isDirectory(dir) {
 		return b, usageError("--plot: %s is no directory; make it first", dir)
 	}
+	if b.Dir != "" && !isDirectory(b.Dir) {
+		return b, usageError("--path: %s is no directory; make it first", b.Dir)
+	}
 	if _, err := disk.ParseDurability(b.Sync); err != nil {
-		return b, usageError("--sync: %w", err)
+		return b, usageError("--sync %w", err)
 	}
 	if err := bus.CheckNamespace(b.Namespace); err != nil {
 		return b, usageError("--namespace: %w", err)
