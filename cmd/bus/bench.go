@@ -40,8 +40,9 @@ was due to be published to when it was read.
 
 Workloads; those of grow show how cost grows, a row a size, and are measured
 only when asked for with --only grow, --only all or by name. Long logs have
---events events, and growing ones a hundredth of it and all of it; there are
-twice --idle subscribers that do not match:
+--events events, and growing ones a hundredth of it and all of it; who is behind
+is so by 1 event and by all; there are none, a fifth of --idle and twice --idle
+subscribers that do not match:
 
 ` + indent(bench.Describe()) + `
 
