@@ -80,11 +80,12 @@ const maxPassedOver = 64 << 10
 // answer out, and again before it lets the connection go, both without a bound
 // of its own. A body that nobody will look at is read here.
 func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) error {
-	if r.ContentLength == 0 || r.ProtoMajor != 1 {
+	wanted := r.Method == http.MethodPost || r.Method == http.MethodPut
+	if r.ContentLength == 0 || !wanted && r.ProtoMajor != 1 {
 		return nil
 	}
 	s.setReadDeadline(w)
-	if r.Method == http.MethodPost || r.Method == http.MethodPut {
+	if wanted {
 		return nil
 	}
 	control := http.NewResponseController(w)
