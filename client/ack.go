@@ -163,6 +163,9 @@ func (c *Client) sendAck(ctx context.Context, r *ackRequest, consumerID string, 
 		return err
 	}
 	repeatable(req)
-	_, _, err = c.do(req)
+	resp, answer, err := c.do(req)
+	if err == nil && resp.StatusCode != http.StatusAccepted { // a login page is no answer to it
+		return unexpected(resp, "wanted 202 for an acknowledgement, found %d %.80q", resp.StatusCode, answer)
+	}
 	return err
 }

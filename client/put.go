@@ -228,7 +228,7 @@ func (c *Client) post(ctx context.Context, q url.Values, r *putRequest, body []b
 	switch {
 	case err != nil:
 		out.fail(err)
-	case r.reply && resp.StatusCode == http.StatusOK:
+	case r.reply && resp.StatusCode == http.StatusOK && out.Id != "": // or it is a page of something in between
 		out.Payload = answer
 		if t := resp.Header.Get("Content-Type"); !isJSON(t) {
 			out.ContentType = t

@@ -94,7 +94,7 @@ func (e *encoder) encode(c *commit, records [][]byte, flags byte) error {
 			return err
 		}
 		if keep {
-			b := Block{First: h.first, Time: unixTime(h.time), Records: kept[mark:len(kept):len(kept)]}
+			b := Block{First: h.first, Commit: h.commit, Time: unixTime(h.time), Records: kept[mark:len(kept):len(kept)]}
 			c.blocks = append(c.blocks, cached{Block: b, end: c.offset + int64(len(out))})
 		}
 	}

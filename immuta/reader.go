@@ -13,6 +13,7 @@ import (
 // kept, but not changed; a record kept may hold 256 KiB of its neighbours.
 type Block struct {
 	First   uint64 // index of Records[0]
+	Commit  uint64 // of the first record that was committed with them, in this block or before it
 	Time    time.Time
 	Records [][]byte
 }
@@ -161,7 +162,7 @@ func (r *Reader) read(s *state) (Block, error) {
 		if why != "" {
 			return Block{}, r.damaged(&flaw{why: why, trusted: true, h: *h}, s)
 		}
-		c := cached{Block: Block{First: h.first, Time: unixTime(h.time), Records: records}, end: from + h.frame()}
+		c := cached{Block: Block{First: h.first, Commit: h.commit, Time: unixTime(h.time), Records: records}, end: from + h.frame()}
 		if r.opened == nil && r.log.opened.shared() {
 			r.log.opened.put(from, c)
 		}

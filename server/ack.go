@@ -107,7 +107,6 @@ func (a *ackRequest) check(verdict string) error {
 
 // ackBody reads the reply, nil when there is none.
 func (s *Server) ackBody(w http.ResponseWriter, r *http.Request, held *lease, request *ackRequest) (*bus.Event, error) {
-	s.setReadDeadline(w)
 	if err := checkEncoding(r); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"time"
 
 	"example.com/bus"
 )
@@ -36,7 +37,7 @@ func readBody(w http.ResponseWriter, r *http.Request, held *lease, one, most int
 			return body, nil
 		}
 		if err != nil {
-			return nil, bodyError(err)
+			return nil, unread(w, r, bodyError(err))
 		}
 		if len(body) == cap(body) {
 			if err := held.cover(2 * cap(body)); err != nil {
@@ -71,15 +72,47 @@ func unread(w http.ResponseWriter, r *http.Request, err error) error {
 	return err
 }
 
-// boundUnread keeps a body that a refusal has not looked at from holding the
-// refusal back: net/http reads on before it lets the answer out.
-func (s *Server) boundUnread(w http.ResponseWriter, r *http.Request) {
-	switch {
-	case r.ContentLength < 0:
-		unread(w, r, nil)
-	case r.ContentLength > 0:
-		s.setReadDeadline(w)
+// maxPassedOver is how many bytes of a body that means nothing are read.
+const maxPassedOver = 64 << 10
+
+// boundBody gives what a request has announced its time, whatever becomes of the
+// request: over HTTP/1.1 net/http waits for the end of a body before it lets an
+// answer out, and again before it lets the connection go, both without a bound
+// of its own. A body that nobody will look at is read here.
+func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) error {
+	wanted := r.Method == http.MethodPost || r.Method == http.MethodPut
+	if r.ContentLength == 0 || !wanted && r.ProtoMajor != 1 {
+		return nil
 	}
+	s.setReadDeadline(w)
+	if wanted {
+		return nil
+	}
+	control := http.NewResponseController(w)
+	defer s.whenDrained(func() { control.SetReadDeadline(time.Now()) })()
+	n, err := io.Copy(io.Discard, io.LimitReader(r.Body, maxPassedOver+1))
+	switch {
+	case err != nil:
+		return unread(w, r, bodyError(err))
+	case n > maxPassedOver:
+		return unread(w, r, bus.ErrTooLarge.With("%.20s takes no body, found more than %d bytes", r.Method, maxPassedOver))
+	}
+	clearDeadlines(control)
+	return nil
+}
+
+// boundUnread keeps a body that a refusal has not looked at from holding the
+// refusal back: net/http reads on before it lets the answer out. A short one has
+// the rest of its time for that, and the answer its own behind it.
+func (s *Server) boundUnread(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength < 0 {
+		unread(w, r, nil)
+	}
+	deadline := time.Now().Add(s.config.WriteTimeout)
+	if r.ContentLength > 0 {
+		deadline = deadline.Add(s.config.BodyTimeout)
+	}
+	http.NewResponseController(w).SetWriteDeadline(deadline)
 }
 
 func bodyError(err error) error {

@@ -18,8 +18,7 @@ type connPeers struct {
 	last    uint64        // key of the newest
 	free    chan struct{} // not nil while somebody waits; closed when none is open
 	shut    bool          // whoever comes is cut
-	tried   bool          // to make a lookout
-	lookout *lookout      // nil: there is none
+	lookout *lookout      // nil: there is none (yet)
 }
 
 // take takes the connection of an answer whose head is written, and which is
@@ -62,9 +61,8 @@ func (c *connPeers) taken(p *connPeer, conn net.Conn) *lookout {
 	if _, ok := wire(conn).(syscall.Conn); !ok {
 		return nil // no socket: a connection in memory, or one below TLS
 	}
-	if !c.tried {
-		c.tried = true
-		c.lookout, _ = newLookout(c.seen()) // without one each has a goroutine
+	if c.lookout == nil {
+		c.lookout, _ = newLookout(c.seen()) // without one each has a goroutine; the next may find a descriptor for it
 	}
 	return c.lookout
 }

@@ -33,7 +33,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	s.metrics.refused(e.Code)
 	s.boundUnread(w, r)
-	s.setAnswerDeadline(w)
 	w.WriteHeader(e.Status)
 	if r.Method != http.MethodHead {
 		w.Write(body)

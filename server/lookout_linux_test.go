@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -79,5 +80,35 @@ func TestALookoutTakesNoConnectionWithoutASocketNorAfterItsEnd(t *testing.T) {
 	l.close()
 	if l.watch(socket(t, func(io.Reader) {}), 2) == nil {
 		t.Error("got nil from a lookout that is closed")
+	}
+}
+
+// without leaves this process no descriptor more than it has.
+func without(t *testing.T, f func()) {
+	t.Helper()
+	var usual syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &usual); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 1, Max: usual.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &usual)
+	f()
+}
+
+func TestAWantOfDescriptorsDoesNotKeepStreamsFromALookoutForEver(t *testing.T) {
+	var c connPeers
+	defer c.cut()
+	leave := make(chan struct{})
+	defer close(leave)
+	first, second := socket(t, func(io.Reader) { <-leave }), socket(t, func(io.Reader) { <-leave })
+	without(t, func() {
+		if c.taken(new(connPeer), first) != nil {
+			t.Error("got a lookout, want none without a descriptor")
+		}
+	})
+	if c.taken(new(connPeer), second) == nil {
+		t.Error("got no lookout for the next stream")
 	}
 }

@@ -77,6 +77,10 @@ func isLoopback(host string) bool {
 func (o *origins) protect(s *Server, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		clearDeadlines(http.NewResponseController(w)) // those of the request before on this connection
+		if err := s.boundBody(w, r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
 		text := r.Header.Get("Origin")
 		h := w.Header()
 		h.Add("Vary", "Origin")

@@ -50,7 +50,6 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, p.err)
 		return
 	}
-	s.setReadDeadline(w)
 	s.publishBody(w, r, p, wish)
 }
 

@@ -137,7 +137,11 @@ func (st *stream) write(out []byte) error {
 		return nil
 	}
 	err := st.peer.write(out)
-	st.broken = st.broken || err != nil
+	if err != nil {
+		// Over HTTP/2 a write may end, when its stream is reset, before net/http
+		// has done with the bytes: they must not become another stream's.
+		st.broken, st.own = true, nil
+	}
 	if err == errSlow {
 		st.tooSlow()
 	}

@@ -40,8 +40,9 @@ was due to be published to when it was read.
 
 Workloads; those of grow show how cost grows, a row a size, and are measured
 only when asked for with --only grow, --only all or by name. Long logs have
---events events, and growing ones a hundredth of it and all of it; there are
-twice --idle subscribers that do not match:
+--events events, and growing ones a hundredth of it and all of it; who is behind
+is so by 1 event and by all; there are none, a fifth of --idle and twice --idle
+subscribers that do not match:
 
 ` + indent(bench.Describe()) + `
 
@@ -193,8 +194,11 @@ func benchConfig(c *cli.Context) (bench.Config, error) {
 	if dir := filepath.Dir(c.String("plot")); !isDirectory(dir) {
 		return b, usageError("--plot: %s is no directory; make it first", dir)
 	}
+	if b.Dir != "" && !isDirectory(b.Dir) {
+		return b, usageError("--path: %s is no directory; make it first", b.Dir)
+	}
 	if _, err := disk.ParseDurability(b.Sync); err != nil {
-		return b, usageError("--sync: %w", err)
+		return b, usageError("--sync %w", err)
 	}
 	if err := bus.CheckNamespace(b.Namespace); err != nil {
 		return b, usageError("--namespace: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +22,8 @@ func debugCommand() *cli.Command {
 		Name:  "debug",
 		Usage: "show what is in a directory of logs",
 		Description: `Shows each namespace: files, indexes, times, key, problems. It only reads,
-and may run beside a server. With --namespace it prints events.
+and may run beside a server. Its number of events has those that were lost in
+it; bus verify counts those that are there. With --namespace it prints events.
 
    bus debug --path ./data
    bus debug --path ./data --namespace orders --from 100 --limit 3`,
@@ -42,7 +44,8 @@ type inspected struct {
 	Files []logFile `json:"files"`
 }
 
-// logFile is a file of a namespace: its log, index, or bytes that were cut.
+// logFile is a file of a namespace: its log, index, bytes that were cut, or what
+// is derived from the log.
 type logFile struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
@@ -55,6 +58,9 @@ func debugLogs(c *cli.Context) error {
 		return err
 	}
 	if name := c.String("namespace"); name != "" {
+		if _, err := namespacesIn(dir, []string{name}); err != nil {
+			return err
+		}
 		return debugEvents(c, dir, name, ring)
 	}
 	found, err := namespacesIn(dir, nil)
@@ -91,6 +97,9 @@ func namespacesIn(dir string, asked []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%s holds no logs; is it the data directory?", dir)
+	}
 	for _, name := range asked {
 		if !slices.Contains(found, name) {
 			return nil, usageError("%s holds no log of namespace %q; there is %s", dir, name, strings.Join(found, ", "))
@@ -98,9 +107,6 @@ func namespacesIn(dir string, asked []string) ([]string, error) {
 	}
 	if len(asked) > 0 {
 		return asked, nil
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s holds no logs; is it the data directory?", dir)
 	}
 	return found, nil
 }
@@ -120,8 +126,22 @@ func inspect(dir, name string, ring *crypto.Keyring) (inspected, error) {
 }
 
 // filesOf lists what belongs to a namespace, by the part before the first dot.
+// Nothing need be derived yet, and a link or a pipe in the place of the directory
+// is not followed: the server refuses it, too.
 func filesOf(dir, namespace string) ([]logFile, error) {
-	entries, err := os.ReadDir(dir)
+	files, err := filesIn(dir, "", namespace)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Lstat(filepath.Join(dir, "derived")); err != nil || !info.IsDir() {
+		return files, nil
+	}
+	derived, err := filesIn(dir, "derived", namespace)
+	return append(files, derived...), err
+}
+
+func filesIn(dir, below, namespace string) ([]logFile, error) {
+	entries, err := os.ReadDir(filepath.Join(dir, below))
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +151,7 @@ func filesOf(dir, namespace string) ([]logFile, error) {
 			continue
 		}
 		if info, err := entry.Info(); err == nil {
-			files = append(files, logFile{entry.Name(), info.Size()})
+			files = append(files, logFile{filepath.Join(below, entry.Name()), info.Size()})
 		}
 	}
 	return files, nil
@@ -184,6 +204,9 @@ func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 	defer engine.Close() // it was only read
 	reader := engine.Reader(name, max(c.Uint64("from"), 1))
 	defer reader.Close()
+	if last := engine.Inspect(name).Last; c.Uint64("from") > last {
+		fmt.Fprintf(c.App.ErrWriter, "bus: no event to print: %s ends at index %d\n", name, last)
+	}
 	for left := c.Int("limit"); left > 0; {
 		events, err := reader.Next()
 		if errors.Is(err, io.EOF) {

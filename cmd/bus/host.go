@@ -44,7 +44,7 @@ func reachable(ctx context.Context, host string) error {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return unreachable(err, host)
+		return unreachable(err, host, withHost)
 	}
 	return resp.Body.Close()
 }
@@ -58,7 +58,16 @@ func shown(place string) string {
 }
 
 // serverError says what to do about what a server answered, or about none.
-func serverError(c *cli.Context, err error) error { return hostError(err, hostOf(c)) }
+func serverError(c *cli.Context, err error) error {
+	if _, refused := bus.AsError(err); !refused {
+		return unreachable(err, hostOf(c), withHost)
+	}
+	return hostError(err, hostOf(c))
+}
+
+// withHost is how commands are told where the server is, but for those that take
+// a URL where a directory stands.
+const withHost = "name it with --host"
 
 // hostError tells a mistake of the command line, which the server found, from a
 // server that cannot do what was asked.
@@ -66,7 +75,7 @@ func hostError(err error, host string) error {
 	e, refused := bus.AsError(err)
 	switch {
 	case !refused:
-		return unreachable(err, host)
+		return unreachable(err, host, "give the URL of one that does")
 	case e.Status == 0: // found wrong before anything was sent
 		return err
 	case errors.Is(err, bus.ErrInvalidParameter), errors.Is(err, bus.ErrInvalidSubject), errors.Is(err, bus.ErrInvalidEvent), errors.Is(err, bus.ErrInvalidID):
@@ -80,10 +89,10 @@ func hostError(err error, host string) error {
 }
 
 // unreachable says what to do when no server answers at all.
-func unreachable(err error, host string) error {
+func unreachable(err error, host, otherwise string) error {
 	_, lookup := errors.AsType[*net.DNSError](err)
 	if lookup || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.EHOSTUNREACH) {
-		return hint(err, "is a server running there? start one with bus server, or name it with --host (now %s)", shown(host))
+		return hint(err, "is a server running there? start one with bus server, or %s (now %s)", otherwise, shown(host))
 	}
 	return err
 }

@@ -97,6 +97,7 @@ func newApp() *cli.App {
 		// A secret, an id or a JSON text may hold a comma.
 		DisableSliceFlagSeparator: true,
 		Commands:                  commands(),
+		Before:                    knownHelp,
 		Action:                    noCommand,
 		OnUsageError:              onUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {}, // run reports, once
@@ -140,12 +141,26 @@ func withoutArguments(action cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
+// knownHelp refuses bus help NAME for a command that does not exist, as noCommand
+// does bus NAME: the library's own answer has neither our words nor our exit code.
+func knownHelp(c *cli.Context) error {
+	asked, name := c.Args().First(), c.Args().Get(1)
+	if asked != "help" && asked != "h" || name == "" || c.App.Command(name) != nil {
+		return nil
+	}
+	return unknownCommand(c, name)
+}
+
 // noCommand answers bus without a command, or with one that does not exist.
 func noCommand(c *cli.Context) error {
 	name := c.Args().First()
 	if name == "" {
 		return usageError("a command is missing, as in bus server; see bus --help")
 	}
+	return unknownCommand(c, name)
+}
+
+func unknownCommand(c *cli.Context, name string) error {
 	if near := nearest(name, commandNames(c.App.Commands), 2); near != "" {
 		return usageError("there is no command %q; did you mean %q? see bus --help", name, near)
 	}

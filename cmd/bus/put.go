@@ -81,6 +81,9 @@ func putOptions(c *cli.Context) ([]client.PutOption, error) {
 	if timeout < 0 || c.IsSet("timeout") && timeout == 0 {
 		return nil, usageError("--timeout is %s, wanted more than 0, as in 5s", timeout)
 	}
+	if n := c.Int("confirm"); n < 0 {
+		return nil, usageError("--confirm is %d, wanted 0 or more", n)
+	}
 	options := []client.PutOption{client.WithSubject(c.String("subject"))}
 	data, err := putData(c)
 	if err != nil {

@@ -96,8 +96,17 @@ func openEngine(dir string, o disk.Options, ring *crypto.Keyring) (*disk.Engine,
 		return nil, hint(err, "with --secret-key-file or BUS_SECRET_KEY_FILE")
 	case errors.Is(err, crypto.ErrWrongKey):
 		return nil, hint(err, "--secret-key-file takes the newest, --old-secret-key-file older ones")
+	case isDamagedFile(err):
+		return nil, hint(err, "bus repair says what can be done; leave the namespace out to go on with the others meanwhile")
 	}
 	return engine, err
+}
+
+// isDamagedFile tells a file that cannot be opened at all: damage behind its
+// header is met by who reads there.
+func isDamagedFile(err error) bool {
+	_, ok := errors.AsType[*disk.CorruptError](err)
+	return ok
 }
 
 // serverOptions is the part of the configuration that is about HTTP.

@@ -21,7 +21,8 @@ const minSyncEvery = time.Millisecond
 // ParseDurability reads "always" (the answer follows the sync), "interval=100ms"
 // (the answer follows the write, a sync follows within the interval, and nobody
 // sees an event before it) or "os" (the answer follows the write, and the
-// operating system decides when to sync).
+// operating system decides when to sync). Its error goes behind the name of what
+// was read: is "x", wanted always, os or …
 func ParseDurability(text string) (Durability, error) {
 	switch text {
 	case "always":
@@ -35,7 +36,7 @@ func ParseDurability(text string) (Durability, error) {
 			return Durability{mode: immuta.SyncInterval, every: every}, nil
 		}
 	}
-	return Durability{}, fmt.Errorf("durability %q: wanted always, os or interval= with at least %s, as in interval=100ms", text, minSyncEvery)
+	return Durability{}, fmt.Errorf("is %q, wanted always, os or interval= with at least %s, as in interval=100ms", text, minSyncEvery)
 }
 
 // String returns what ParseDurability reads.

@@ -71,13 +71,17 @@ func checkNames(names, found []string) ([]string, error) {
 // a file that was moved away would be found out when it is too late.
 func checkNotLost(dir, name string) error {
 	derived := filepath.Join(dir, derivedDir, name)
+	var left []string
 	for _, path := range []string{filepath.Join(dir, name+".idx"), derived + logExt, derived + subjectsSuffix + logExt} {
 		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s is missing, and %s, which was made from it, is there: bring the log back, or remove that too to begin an empty one",
-				filepath.Join(dir, name+logExt), path)
+			left = append(left, path)
 		}
 	}
-	return nil
+	if len(left) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s is missing, and what was made from it is there: bring the log back, or remove %s as well to begin an empty one",
+		filepath.Join(dir, name+logExt), strings.Join(left, ", "))
 }
 
 // checkLogFile refuses anything but a regular file where a log belongs: behind

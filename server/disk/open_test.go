@@ -317,3 +317,24 @@ func TestAMissingLogIsNotReplacedByAnEmptyOne(t *testing.T) {
 		mustClose(t, openTest(t, dir, Options{}))
 	}
 }
+
+// Whoever does want an empty log is told once what to remove, not file by file.
+func TestARefusalOfAMissingLogNamesAllThatIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, smallGroups(Options{}))
+	mustAppend(t, e, strange(0, 12)...)
+	mustClose(t, e)
+	if err := os.Remove(filepath.Join(dir, "orders.log")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(dir, Options{Namespaces: []string{"orders"}})
+	for _, left := range []string{"orders.idx", "derived/orders.log", "derived/orders.subjects.log"} {
+		if err == nil || !strings.Contains(err.Error(), left) {
+			t.Errorf("got %v, want a refusal that names %s", err, left)
+		}
+		if err := os.Remove(filepath.Join(dir, left)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, openTest(t, dir, Options{}))
+}

@@ -146,6 +146,29 @@ func (d *derived) fits(known span, next uint64) (why, failed error) {
 	if !at.Equal(known.at) {
 		return fmt.Errorf("%w: index %d was committed at %s, it says at %s", errStale, known.next-1, at.UTC().Format(time.RFC3339Nano), known.at.Format(time.RFC3339Nano)), nil
 	}
+	return d.telling(b, at, first)
+}
+
+// telling says whether the commit of a block can be told from those of another
+// copy of the log by its time. A log that is ahead of the clock gives each commit
+// the time of the one before, so that its copies have the same times for other
+// events.
+func (d *derived) telling(b immuta.Block, at time.Time, first uint64) (why, failed error) {
+	if b.Commit <= first { // also of a gap, whose time stood in the log before
+		return nil, nil
+	}
+	r := d.log.Reader(b.Commit - 1)
+	defer r.Close()
+	before, err := r.Next()
+	if _, damaged := errors.AsType[*immuta.CorruptError](err); damaged {
+		return err, nil
+	}
+	if _, gap := errors.AsType[*immuta.GapError](err); !gap && err != nil {
+		return nil, err
+	}
+	if err == nil && !before.Time.Before(at) {
+		return fmt.Errorf("%w: index %d and the commit before it have one time, %s, which tells neither from those of another copy", errStale, b.Commit, at.UTC().Format(time.RFC3339Nano)), nil
+	}
 	return nil, nil
 }
 
