@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"time"
 
@@ -56,6 +57,8 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	defer profiles.close()
+	room := keepHeapRoom()
+	defer runtime.KeepAlive(room)
 	ring, err := cfg.Secret.keyring("", func(text string) { log.Warn(text) })
 	if err != nil {
 		return err
