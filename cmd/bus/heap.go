@@ -7,9 +7,9 @@ import (
 )
 
 // heapRoom is how many bytes of garbage a server makes, at the least, before it
-// collects. Next to nothing of a bus lives on the heap, and the collector's rule,
-// twice what lives, would have it run for each few megabytes: half of the CPU of
-// publishing went there.
+// collects. Next to nothing of a bus lives on the heap, and by the collector's
+// rule, twice what lives, it would run for each few megabytes: a fifth of what
+// batches, replays and acknowledgements cost went there.
 const heapRoom = 32 << 20
 
 // keepHeapRoom returns what has to be kept alive for that. It is never written
