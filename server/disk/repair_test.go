@@ -99,7 +99,7 @@ func TestEveryTurnedBitOfEveryOtherFileIsHarmless(t *testing.T) {
 	for kind, sealing := range sealings {
 		t.Run(kind, func(t *testing.T) {
 			whole := faultfs.New()
-			o := Options{FS: whole, Namespaces: []string{"orders"}, Sealing: sealing}
+			o := Options{FS: whole, Namespaces: []string{"orders"}, Sealing: sealing, cutAt: smallGroups(Options{}).cutAt}
 			var all []bus.Event
 			for i := range 2 {
 				e, err := Open("data", o)
@@ -111,7 +111,7 @@ func TestEveryTurnedBitOfEveryOtherFileIsHarmless(t *testing.T) {
 				mustClose(t, e)
 			}
 			others := slices.DeleteFunc(whole.Names(), func(path string) bool { return path == "data/orders.log" })
-			if !slices.Equal(others, []string{"data/derived/orders.idx", "data/derived/orders.log", "data/lock", "data/orders.idx"}) {
+			if !slices.Equal(others, []string{"data/derived/orders.idx", "data/derived/orders.log", "data/derived/orders.subjects.idx", "data/derived/orders.subjects.log", "data/lock", "data/orders.idx"}) {
 				t.Fatalf("got files %v", others)
 			}
 			for _, path := range others {
@@ -132,8 +132,8 @@ func TestEveryTurnedBitOfEveryOtherFileIsHarmless(t *testing.T) {
 	}
 }
 
-// checkHarmless wants all events at their places, found by their ids, and room
-// for more.
+// checkHarmless wants all events at their places, found by their ids, hidden
+// from nobody who looks for their subjects, and room for more.
 func checkHarmless(t *testing.T, o Options, all []bus.Event) {
 	t.Helper()
 	e, err := Open("data", o)
@@ -153,6 +153,14 @@ func checkHarmless(t *testing.T, o Options, all []bus.Event) {
 		}
 	}
 	checkFound(t, e, all)
+	awaitSubjects(t, e)
+	for i := range all {
+		for _, from := range []uint64{1, all[i].Index} {
+			if at, _ := skipOne(t, e, from, all[i].Subject); at > all[i].Index {
+				t.Errorf("%s from %d: got %d, and there is one at %d", all[i].Subject, from, at, all[i].Index)
+			}
+		}
+	}
 	if at, err := e.Find(t.Context(), "orders", "mine-never"); !errors.Is(err, bus.ErrUnknownEvent) {
 		t.Errorf("an unknown id: got %d and %v", at, err)
 	}
