@@ -7,9 +7,9 @@ import "sync"
 const maxOpened = 4 << 20
 
 // openedBlocks lets the readers of a sealed log share the blocks that one of
-// them has opened: opening is most of what reading a block costs, and who reads a
-// log again together, after a restart or a deployment, is at about the same place.
-// It may be used from many goroutines; nil shares nothing.
+// them has opened: opening is nearly half of what reading a block costs, and who
+// reads a log again together, after a restart or a deployment, is at about the
+// same place. It may be used from many goroutines; nil shares nothing.
 type openedBlocks struct {
 	mu      sync.Mutex
 	readers int // that read from the file, and have not come to its end
