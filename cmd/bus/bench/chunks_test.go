@@ -60,6 +60,7 @@ func FuzzBytesThatAreNoChunksAreAnErrorOrTheSameBody(f *testing.F) {
 	f.Add([]byte("5\r\nhello\r\n0\r\n\r\n"), uint8(1))
 	f.Add([]byte("5;x=y\r\nhello\r\n"), uint8(2))
 	f.Add([]byte("fffffffffffffffff\r\n"), uint8(3))
+	f.Add([]byte("0\r\n\n1\r\n0"), uint8(5))
 	f.Fuzz(func(t *testing.T, text []byte, piece uint8) {
 		want, refused := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(text)))
 		got, err := unchunk(text, int(piece)+1)
@@ -93,8 +94,8 @@ func TestFramesAreCountedTheSameHoweverTheyAreCut(t *testing.T) {
 	}
 }
 
-func TestASizeThatIsNoNumberIsRefused(t *testing.T) {
-	for _, text := range []string{"x\r\n", "5\n", "5\r\nhelloX", "fffffffff\r\n", "-1\r\n"} {
+func TestWhatIsNoChunkIsRefused(t *testing.T) {
+	for _, text := range []string{"x\r\n", "\r\n", "5\n", "5\r\nhelloX", "1\r\na\n", "1\r\na\r\r", "fffffffff\r\n", "-1\r\n", "0\r\n\n", "0\r\na: b\r\n", "0\r\n\r\n1"} {
 		if got, err := unchunk([]byte(text), 1); err == nil {
 			t.Errorf("%q: got %q, want an error", text, got)
 		}
