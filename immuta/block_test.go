@@ -68,13 +68,13 @@ func TestASumThatIsOffByOneBitIsToldFromOthers(t *testing.T) {
 	sum := checksum(b)
 	for bit := range len(b) * 8 {
 		b[bit/8] ^= 1 << (bit % 8)
-		if !oneBitOff(checksum(b)^sum, len(b)) {
+		if at, ok := oneBitOff(checksum(b)^sum, len(b)); !ok || at != bit/8 {
 			t.Fatalf("bit %d was not told", bit)
 		}
 		b[bit/8] ^= 1 << (bit % 8)
 	}
 	clear(b[100:200])
-	if oneBitOff(checksum(b)^sum, len(b)) {
+	if _, ok := oneBitOff(checksum(b)^sum, len(b)); ok {
 		t.Fatal("100 zeros were taken for one bit")
 	}
 }

@@ -1,10 +1,6 @@
 package immuta
 
-import (
-	"encoding/binary"
-	"fmt"
-	"math/bits"
-)
+import "fmt"
 
 // What a crash may leave at the end of a log, and what it may not. This file is
 // the one judge of it: an unfinished last commit is torn and is cut; all else
@@ -12,7 +8,7 @@ import (
 
 // judge decides what a bad frame means, and finds where to go on.
 func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
-	data, err := c.data()
+	data, err := c.dataEnd()
 	if err != nil {
 		return true, err
 	}
@@ -20,7 +16,7 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 		c.size = data
 		return true, nil // the end: no frame starts with zeros
 	}
-	unwritten, err := c.isTorn(bad, frame)
+	unwritten, err := c.isTorn(bad, frame, data)
 	if err != nil {
 		return true, err
 	}
@@ -35,12 +31,15 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	if err != nil {
 		return true, err
 	}
+	if old, err := c.wasOld(); old || err != nil {
+		return err != nil, err
+	}
 	w := wound{CorruptError: CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}, latest: c.latest}
 	if found {
 		w.Next, w.end, w.time, w.lost = h.first, at, h.time, h.first-c.expect
 	} else {
+		w.lost, w.atMost = c.lostAtEnd(bad, data)
 		c.size, w.end = data, data
-		w.lost, w.atMost = c.lostAtEnd(bad)
 	}
 	c.met = append(c.met, w)
 	if c.inspect != nil {
@@ -60,13 +59,11 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	return false, nil
 }
 
-// data is the end of the last sector that holds anything, from the place at hand
-// on. Only zeros are behind it, up to the end of the file.
-func (c *scan) data() (int64, error) {
-	if !c.measured {
-		if err := c.measure(); err != nil {
-			return 0, err
-		}
+// dataEnd is the end of the last sector that holds anything, from the place at
+// hand on. Only zeros are behind it, up to the end of the file.
+func (c *scan) dataEnd() (int64, error) {
+	if err := c.measure(); err != nil {
+		return 0, err
 	}
 	if c.last <= c.at {
 		return c.at, nil
@@ -74,52 +71,35 @@ func (c *scan) data() (int64, error) {
 	return min((c.last+sectorSize-1)/sectorSize*sectorSize, c.size), nil
 }
 
+// measure finds the last byte that is not zero. What lies in front of it stays
+// there, so that it is looked for once, however many wounds there are.
 func (c *scan) measure() (err error) {
+	if c.last > c.at {
+		return nil
+	}
 	if c.last, err = lastByte(c.file, c.at, c.size); err != nil {
 		return fmt.Errorf("read %s from offset %d on: %w", c.path, c.at, err)
 	}
-	c.measured = true
 	return nil
-}
-
-// again looks once more at a bad frame that another process may be writing, into
-// the space ahead, from its first word to its last. Where all had come to an end
-// before this second look, what is still bad there is being written or was given
-// up: the file is taken to end there. A turned bit is neither, and stays.
-func (c *scan) again() (h block, frame []byte, bad *flaw, err error) {
-	if err := c.measure(); err != nil {
-		return block{}, nil, nil, err
-	}
-	c.win.buf = c.win.buf[:0]
-	h, frame, bad, err = c.look()
-	if bad == nil || err != nil || bad.order || c.bitOff(bad, frame) {
-		return h, frame, bad, err
-	}
-	end, whole := int64(padded(int(c.last))), c.at+blockHeader+alignment
-	if bad.trusted {
-		whole = c.at + bad.h.frame()
-	}
-	if end >= whole {
-		return h, frame, bad, err
-	}
-	c.size = min(c.size, max(c.at, end))
-	return c.look()
 }
 
 // lostAtEnd counts the records of damage with nothing good behind it. They may
 // have been answered, and then their indexes are taken: what cannot be counted
 // counts as many as its bytes could hold. In a sealed log no header without its
 // box is believed: a smaller count in it would have indexes given twice.
-func (c *scan) lostAtEnd(bad *flaw) (lost uint64, atMost bool) {
-	rest := c.size - c.at
+func (c *scan) lostAtEnd(bad *flaw, data int64) (lost uint64, atMost bool) {
+	rest := data - c.at
 	if c.sealer == nil && bad.trusted && !bad.order && bad.h.first == c.expect {
 		lost, atMost = uint64(bad.h.count), bad.h.flags&flagAtMost != 0
 		rest -= bad.h.frame()
+	} else {
+		// The last block may end in zeros, which records that are empty are.
+		rest = min(c.size, data+maxCount) - c.at
 	}
 	if rest <= 0 {
 		return lost, atMost
 	}
-	return lost + c.mostRecords(int64(padded(int(rest)))), true
+	return max(lost+c.mostRecords(int64(padded(int(rest)))), 1), true
 }
 
 // inside looks into a frame whose checksums are good.
@@ -149,15 +129,15 @@ func (c *scan) tear(why string) {
 //     since less than a header is there), or a sector's piece of the frame is zero
 //     that was not written so: torn, unless a later commit shows that this one had
 //     reached the disk;
-//   - the header has a single word that is not zero: a bit has turned in the space
-//     ahead of the end, where no frame was;
+//   - a single word is not zero: a bit has turned in the space ahead of the end,
+//     where no frame was;
 //   - anything else: damage.
 //
 // With SyncAlways every commit says that what precedes it had been synced, so
 // "a later commit" is any. With the other modes a run of commits may be in
 // flight at once; each says whether that was so (flagSettled). Of such a run that
 // was synced later only the index may tell: it has no entry of what was not.
-func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
+func (c *scan) isTorn(bad *flaw, frame []byte, data int64) (bool, error) {
 	switch {
 	case bad.order || c.at < c.shown:
 		return false, nil
@@ -166,67 +146,60 @@ func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
 		return false, nil
 	case !bad.trusted:
 		head, err := c.win.piece(c.at, blockHeader, c.size)
-		if err != nil || zeroPieces(head, c.at) == 0 && zeroWords(head) < headerWords-1 {
+		lone := c.last <= c.at+blockHeader && zeroWords(head) == headerWords-1
+		if err != nil || zeroPieces(head, c.at) == 0 && !lone {
 			return false, err
 		}
 	}
-	settled, err := c.settledAfter()
+	settled, err := c.settledAfter(data)
 	return !settled, err
 }
 
 // unwritten says whether a frame with a good header and a bad body lacks
 // sectors. A piece with a single bit set becomes zero when that bit rots; that
-// is damage, and the sum tells it: it is off by exactly one bit.
+// is damage, and the sum tells it: it is off by exactly that bit.
 func (c *scan) unwritten(h *block, frame []byte) bool {
-	if zeroPieces(frame, c.at) <= int(h.zero) {
-		return false
+	more := zeroPieces(frame, c.at) - int(h.zero)
+	if more != 1 {
+		return more > 0
 	}
-	return !bodyBitOff(h, frame)
-}
-
-func bodyBitOff(h *block, frame []byte) bool {
 	body := frame[blockHeader:]
-	return oneBitOff(checksum(body)^h.sum, len(body))
+	at, ok := oneBitOff(checksum(body)^h.sum, len(body))
+	return !ok || !allZero(pieceAt(frame, c.at, blockHeader+at))
 }
 
-// bitOff says whether a single turned bit makes a whole frame bad.
-func (c *scan) bitOff(bad *flaw, frame []byte) bool {
-	if bad.cut || bad.trusted {
-		return !bad.cut && bodyBitOff(&bad.h, frame)
-	}
-	head, err := c.win.piece(c.at, blockHeader, c.size)
-	if err != nil || len(head) < blockHeader {
-		return false
-	}
-	off := headerSum(head, c.seedAt(c.at)) ^ binary.LittleEndian.Uint32(head[bhSum:])
-	return bits.OnesCount32(off) == 1 || oneBitOff(off, bhSum)
+// pieceAt is the piece of a frame that has its i-th byte.
+func pieceAt(frame []byte, offset int64, i int) []byte {
+	from := i - int((offset+int64(i))%sectorSize)
+	return frame[max(from, 0):min(from+sectorSize, len(frame))]
 }
 
 // oneBitOff says whether a CRC32C that differs by syndrome is that of n bytes
-// with one bit turned. The sum is linear: a turned bit adds what that bit alone
-// gives, which is the register stepped once for each bit that follows.
-func oneBitOff(syndrome uint32, n int) bool {
+// with one bit turned, and in which of them. The sum is linear: a turned bit adds
+// what that bit alone gives, which is the register stepped once for each bit that
+// follows.
+func oneBitOff(syndrome uint32, n int) (at int, ok bool) {
 	const polynomial = 0x82F63B78
 	r := uint32(1)
-	for range n * 8 {
+	for i := range n * 8 {
 		if r = r>>1 ^ polynomial&-(r&1); r == syndrome {
-			return true
+			return n - 1 - i/8, true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // settledAfter says whether a good header behind a bad frame proves that the bad
 // one's commit was once on stable storage. In a sealed log its box need not open:
 // a forged one can only keep bytes from being cut.
-func (c *scan) settledAfter() (bool, error) {
+func (c *scan) settledAfter(end int64) (bool, error) {
 	commit := c.commit
 	if commit == 0 {
 		commit = c.expect
 	}
 	w := window{file: c.file, step: chunk}
 	for at := c.at; ; {
-		h, found, ok, err := c.nextGood(&w, at+alignment, c.expect, c.size)
+		h, found, ok, err := c.nextGood(&w, at+alignment, c.expect, end)
 		if err != nil || !ok {
 			return false, err
 		}

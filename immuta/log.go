@@ -161,6 +161,9 @@ func (l *Log) cut(t *tail) error {
 		n.Saved, err = l.seg.cutTorn(t.torn, l.o.FS, l.dir, l.name)
 		n.Text = fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, kept in %s", n.Path, n.Offset, t.torn.why, n.Bytes, n.Saved)
 	case t.space > 0:
+		if l.o.Sync != SyncAlways {
+			n.Kind = TornTail // it makes no space: these were commits
+		}
 		err = l.seg.cutAt(t.end)
 		n.Text = fmt.Sprintf("%s was not closed: it ends with record %d at offset %d, and the %d bytes behind were all zero", n.Path, t.next-1, n.Offset, n.Bytes)
 	default:

@@ -48,14 +48,14 @@ type Options struct {
 	LastIndex uint64        // highest index that is given, after which Append is ErrFull; 2^62 when 0
 	Sealing   Sealing       // nil: a plain log
 	// Ahead is how many bytes of zeros may stand in the file ahead of the log's
-	// end while it is open, which makes the sync of a small commit cheaper: 1 MiB
-	// when 0, none when negative, and none in the modes that do not sync each
+	// end while it is open, which makes the sync of a small commit cheaper: up to
+	// 64 MiB, 1 MiB when 0, none when negative, and none in the modes that do not sync each
 	// commit. They are never more than was appended since Open, but for a page.
 	Ahead int
 	// ReadOnly writes nothing, takes no lock, and shows the log as it is at
 	// Open: an unfinished last commit is simply not there yet, what another
 	// process appends later is not followed. Such a log may be one that another
-	// process is writing to: Open syncs the file first, so that a power cut takes
+	// process is writing to: Open syncs the file before it shows it, so that a power cut takes
 	// back nothing of what it shows; not with SyncOS, which does not promise that.
 	// (Where that is not possible, as on a read-only file system, it goes on; a
 	// disk that fails to is an error.)
@@ -102,6 +102,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("sync interval %s: want more than 0", o.SyncEvery)
 	case o.BlockSize < 1 || o.BlockSize > maxBlockSize:
 		return o, fmt.Errorf("block size %d: want 1 to %d", o.BlockSize, maxBlockSize)
+	case o.Ahead > maxSpace:
+		return o, fmt.Errorf("%d bytes of space ahead: want at most %d", o.Ahead, maxSpace)
 	case o.LastIndex > maxIndex:
 		return o, fmt.Errorf("last index %d: want at most %d", o.LastIndex, uint64(maxIndex))
 	case o.MaxRecord < 1 || o.MaxRecord > maxRecord:

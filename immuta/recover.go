@@ -29,25 +29,25 @@ type torn struct {
 type scan struct {
 	*segment
 	tail
-	win      window
-	size     int64 // of the file, without the zeros that end it once they are known
-	at       int64
-	expect   uint64  // first index of the block at at
-	commit   uint64  // the commit that is open; 0: none
-	begin    int64   // where its first block is
-	noted    []entry // of the open commit
-	index    *index
-	shown    int64       // the index shows that all in front of this was synced
-	inspect  *inspection // looks inside good frames; nil: nobody does, as when a plain log is opened
-	met      []wound     // all damage
-	gaps     []*GapError // all that was repaired
-	entered  bool        // the open commit was entered behind damage, its start is lost
-	behind   bool        // the block before was a gap
-	latest   int64       // time of the last good block
-	open     bool        // the last commit was never finished, and stands there still
-	last     int64       // offset behind the last byte of the file that is not zero, once it was measured
-	measured bool
-	beside   bool // another process may be writing: what is bad may be half written
+	win     window
+	size    int64 // of the file, without the zeros that end it once they are known
+	at      int64
+	expect  uint64  // first index of the block at at
+	commit  uint64  // the commit that is open; 0: none
+	begin   int64   // where its first block is
+	noted   []entry // of the open commit
+	index   *index
+	shown   int64       // the index shows that all in front of this was synced
+	inspect *inspection // looks inside good frames; nil: nobody does, as when a plain log is opened
+	met     []wound     // all damage
+	gaps    []*GapError // all that was repaired
+	entered bool        // the open commit was entered behind damage, its start is lost
+	behind  bool        // the block before was a gap
+	latest  int64       // time of the last good block
+	open    bool        // the last commit was never finished, and stands there still
+	last    int64       // offset behind the last byte of the file that is not zero, as far as it was measured
+	beside  bool        // another process may be writing
+	waits   int         // for it
 }
 
 // wound is a damaged place: what lies between two good blocks.
@@ -77,7 +77,7 @@ func (c *scan) run(from entry) error {
 	c.win = window{file: c.file, step: chunk}
 	c.tail.next, c.tail.end, c.tail.time, c.tail.proven = from.first, from.offset, from.time, from.offset
 	for c.at < c.size {
-		h, frame, bad, err := c.look()
+		h, frame, bad, err := c.look(&c.win)
 		if bad != nil && c.beside && err == nil {
 			h, frame, bad, err = c.again()
 		}
@@ -112,8 +112,8 @@ func (c *scan) run(from entry) error {
 }
 
 // look reads the frame at hand, and says what is wrong with it.
-func (c *scan) look() (h block, frame []byte, bad *flaw, err error) {
-	h, frame, bad, err = c.frameAt(&c.win, c.at, c.size)
+func (c *scan) look(w *window) (h block, frame []byte, bad *flaw, err error) {
+	h, frame, bad, err = c.frameAt(w, c.at, c.size)
 	if bad == nil && err == nil {
 		bad = c.misplaced(&h)
 	}

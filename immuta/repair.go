@@ -46,7 +46,7 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 		return Repaired{}, err
 	}
 	defer s.file.Close()
-	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)}, false)
+	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)}, !write)
 	r := Repaired{Report: report}
 	if err != nil || len(c.met) == 0 {
 		return r, err
@@ -92,7 +92,7 @@ type patch struct {
 	o         *Options
 	before    *Report
 	repaired  int64
-	size      int64 // of the damaged file
+	size      int64 // of the damaged file, without zeros that end it
 	gaps      []gap
 }
 

@@ -255,28 +255,62 @@ func TestGoodBlocksOfADamagedCommitAreKeptAndRead(t *testing.T) {
 
 func TestDamageAtTheEndTakesAllIndexesThatItMayHaveHeld(t *testing.T) {
 	forSealings(t, func(t *testing.T, o immuta.Options) {
-		s := makeSmall(t, o, []string{"one"}, make([]string, 60)) // empty records: the most that fit
-		bad := slices.Clone(s.log)
-		bad[s.ends[1]+3] ^= 1 // the header of the last block
-		fs := faultfs.New()
-		fs.WriteFile(logFile, bad)
-		o.FS = fs
-		o.Now = func() time.Time { return time.Unix(2_000_000_000, 0) }
-		got, err := immuta.Repair(dir, name, o, true)
-		if err != nil || len(got.Gaps) != 1 || !got.Gaps[0].AtMost || got.Gaps[0].Next < 62 || !strings.Contains(got.Gaps[0].Error(), "at most") {
-			t.Fatalf("got %+v and %v, want a gap of at most 60 records and more", got.Gaps, err)
-		}
-		l := open(t, fs, o)
-		defer l.Close()
-		r, err := l.Append(t.Context(), [][]byte{[]byte("next")})
-		if err != nil || r.First != got.Gaps[0].Next {
-			t.Fatalf("got index %d and %v, want %d", r.First, err, got.Gaps[0].Next)
-		}
-		_, gaps := readOver(t, l)
-		if len(gaps) != 1 || !gaps[0].AtMost || !gaps[0].Repaired.Equal(o.Now()) || gaps[0].Saved != got.Gaps[0].Saved {
-			t.Fatalf("got %+v, want what the repair said: %+v", gaps, got.Gaps)
+		for _, records := range []int{60, 4000} { // empty ones: the most that fit, and zeros
+			for _, space := range []int{0, 100_000} {
+				takesAllIndexes(t, o, records, space)
+			}
 		}
 	})
+}
+
+func takesAllIndexes(t *testing.T, o immuta.Options, records, space int) {
+	disk := faultfs.New()
+	o.FS = disk
+	l := open(t, disk, o)
+	if _, err := l.Append(t.Context(), [][]byte{[]byte("one")}); err != nil {
+		t.Fatal(err)
+	}
+	end := l.Stat().Bytes
+	if _, err := l.Append(t.Context(), make([][]byte, records)); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	bad, _ := disk.ReadFile(logFile)
+	bad[end+3] ^= 1 // the header of the last commit
+	fs := diskOf(append(bad, make([]byte, space)...))
+	o.FS = fs
+	o.Now = func() time.Time { return time.Unix(2_000_000_000, 0) }
+	got, err := immuta.Repair(dir, name, o, true)
+	if err != nil || len(got.Gaps) != 1 || !got.Gaps[0].AtMost || got.Gaps[0].Next < uint64(records+2) || !strings.Contains(got.Gaps[0].Error(), "at most") {
+		t.Fatalf("got %+v and %v, want a gap of at most %d records and more", got.Gaps, err, records)
+	}
+	l = open(t, fs, o)
+	defer l.Close()
+	r, err := l.Append(t.Context(), [][]byte{[]byte("next")})
+	if err != nil || r.First != got.Gaps[0].Next {
+		t.Fatalf("got index %d and %v, want %d", r.First, err, got.Gaps[0].Next)
+	}
+	_, gaps := readOver(t, l)
+	if len(gaps) != 1 || !gaps[0].AtMost || !gaps[0].Repaired.Equal(o.Now()) || gaps[0].Saved != got.Gaps[0].Saved {
+		t.Fatalf("got %+v, want what the repair said: %+v", gaps, got.Gaps)
+	}
+}
+
+func TestDamageAtTheEndTakesAtLeastOneIndex(t *testing.T) {
+	s := makeSmall(t, immuta.Options{}, []string{strings.Repeat("x", 512-56-128-56-2)}, []string{"answered, and not zero"})
+	if (s.ends[1]+56)%512 != 0 {
+		t.Fatalf("the second header ends at %d, want it at the end of a sector", s.ends[1]+56)
+	}
+	s.log[s.ends[1]+3] ^= 1
+	clear(s.log[s.ends[1]+56:])
+	fs := diskOf(s.log)
+	if got, err := immuta.Repair(dir, name, immuta.Options{FS: fs}, true); err != nil || !got.Done {
+		t.Fatalf("got %+v and %v", got, err)
+	}
+	l := open(t, fs, immuta.Options{})
+	if r, err := l.Append(t.Context(), [][]byte{[]byte("new")}); err != nil || r.First <= 2 {
+		t.Errorf("got index %d and %v, 1 and 2 were answered", r.First, err)
+	}
 }
 
 func TestASealedLogIsRepairedWithItsKeyOnly(t *testing.T) {

@@ -18,9 +18,9 @@ const (
 	// worthCommits is how many commits have to fit: each byte is written twice.
 	worthCommits = 16
 	spacePage    = 4096
+	spaceWrite   = 64 << 10 // bytes of one write
+	maxSpace     = 64 << 20
 )
-
-var zeros [64 << 10]byte
 
 // space is what a writer has of it.
 type space struct {
@@ -43,8 +43,9 @@ func (w *writer) prepare(c *commit) error {
 		return nil
 	}
 	until := (end + size + spacePage - 1) / spacePage * spacePage
+	zeros := make([]byte, min(spaceWrite, until-end))
 	for at := end; at < until; {
-		n, err := w.seg.file.WriteAt(zeros[:min(int64(len(zeros)), until-at)], at)
+		n, err := w.seg.file.WriteAt(zeros[:min(spaceWrite, until-at)], at)
 		if err != nil {
 			return w.unprepared(err)
 		}
@@ -54,11 +55,12 @@ func (w *writer) prepare(c *commit) error {
 	return nil
 }
 
-// unprepared gives back what was written of the space when the disk is full: the
-// commit itself is there. It is tried again when as much was appended anew.
+// unprepared gives back what was written of the space when there is no room for
+// it: the commit itself is there. It is tried again when as much was appended
+// anew. Only a disk that fails is as bad as it is for a commit.
 func (w *writer) unprepared(err error) error {
 	err = fmt.Errorf("write zeros ahead of the end of %s: %w", w.seg.path, err)
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if errors.Is(err, syscall.EIO) {
 		return w.fail(err)
 	}
 	if undo := w.seg.file.Truncate(w.space.end); undo != nil {

@@ -73,7 +73,6 @@ func TestOnlySmallCommitsOfALogThatSyncsEachMakeSpace(t *testing.T) {
 		for range 20 {
 			write(t, log, c.size)
 		}
-		log.Reader(1).Close()
 		b, _ := fs.ReadFile(logFile)
 		if got := len(b) > 20*c.size+20*100; got != c.want {
 			t.Errorf("%s, commits of %d bytes: the file has %d bytes, space is wanted: %v", c.mode, c.size, len(b), c.want)
@@ -148,38 +147,6 @@ func TestADiskThatIsFullForTheSpaceAheadTakesTheCommit(t *testing.T) {
 	if got := spaceOf(t, fs, log); got == 0 {
 		t.Error("got no space when there was room again")
 	}
-}
-
-// A write beside it may have come to any word when a log is opened for reading.
-func TestWhoReadsBesideAWriterSeesAHalfWrittenCommitAsNotThereYet(t *testing.T) {
-	forSealings(t, func(t *testing.T, o immuta.Options) {
-		s := makeSmall(t, o, someCommits...)
-		n := len(s.ends)
-		for _, commit := range []int{n - 2, n - 3, n - 4} {
-			for cut := s.ends[commit]; cut < s.ends[commit+1]; cut += 8 {
-				fs := faultfs.New()
-				fs.WriteFile(logFile, append(slices.Clone(s.log[:cut]), make([]byte, 4000)...))
-				want := s.counts[commit]
-				if !bytes.ContainsFunc(s.log[cut:s.ends[commit+1]], func(r rune) bool { return r != 0 }) {
-					want = s.counts[commit+1] // what is missing were zeros
-				}
-				ro := o
-				ro.ReadOnly = true
-				log := open(t, fs, ro)
-				got, err := all(log)
-				if err != nil || log.Err() != nil || len(got) != want {
-					t.Fatalf("cut at %d: got %d records, %v and %v, want %d", cut, len(got), err, log.Err(), want)
-				}
-				log.Close()
-				for _, sealing := range []immuta.Sealing{o.Sealing, nil} {
-					report, err := immuta.Verify(dir, name, immuta.Options{FS: fs, Sealing: sealing})
-					if err != nil || len(report.Damage) > 0 || int(report.Next) != want+1 {
-						t.Fatalf("cut at %d: verify: %v and %+v", cut, err, report)
-					}
-				}
-			}
-		}
-	})
 }
 
 // Zeros that end the last record are no space, whatever is wrong in front of them.
@@ -285,50 +252,4 @@ func TestAFailedWriteOfSpaceEndsAppendingAsAnyFailedWrite(t *testing.T) {
 	if !errors.Is(failed, syscall.EIO) || !errors.Is(log.Err(), syscall.EIO) || !strings.Contains(fmt.Sprint(failed), "ahead of the end") {
 		t.Errorf("got %v and %v, want EIO", failed, log.Err())
 	}
-}
-
-func TestWhoReadsBesideAWriterNeverFindsDamageNorFewerThanWereAnswered(t *testing.T) {
-	forSealings(t, func(t *testing.T, o immuta.Options) {
-		dir := t.TempDir()
-		log, err := immuta.Open(dir, name, o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() {
-			for i := range 3000 {
-				if _, err := log.Append(t.Context(), [][]byte{bytes.Repeat([]byte{byte(i)}, 1+i*7%2500)}); err != nil {
-					done <- err
-					return
-				}
-			}
-			done <- log.Close()
-		}()
-		for running := true; running; {
-			select {
-			case err := <-done:
-				if err != nil {
-					t.Fatal(err)
-				}
-				running = false
-			default:
-			}
-			_, answered := log.Bounds()
-			report, err := immuta.Verify(dir, name, immuta.Options{Sealing: o.Sealing})
-			if err != nil || len(report.Damage) > 0 || report.Next < answered {
-				t.Fatalf("verify: got %+v and %v, %d were there", report, err, answered)
-			}
-			ro := o
-			ro.ReadOnly = true
-			beside, err := immuta.Open(dir, name, ro)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := all(beside)
-			if err != nil || beside.Err() != nil || len(got)+1 < int(answered) {
-				t.Fatalf("got %d records, %v and %v, %d were there", len(got), err, beside.Err(), answered)
-			}
-			beside.Close()
-		}
-	})
 }

@@ -107,7 +107,7 @@ func (s *segment) confirm(from, end int64) error {
 	return s.copyOut(s.file, from, from, end-from)
 }
 
-// settle syncs a log that is only to be read, up to the size it has: another
+// settle syncs a log that is only to be read, after its end was found: another
 // process may have written what it has not synced yet, and showing that would
 // promise what a power cut takes back. Where a file cannot be synced by who only
 // reads it, as on a read-only file system, nobody writes to it or nothing is to

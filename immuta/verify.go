@@ -23,7 +23,7 @@ type Report struct {
 // Damage is a place in a log where records cannot be read.
 type Damage struct {
 	Offset     int64
-	Bytes      int64 // up to the next good block, or to the end of the file
+	Bytes      int64 // up to the next good block, or to the end of the file without its zeros
 	Why        string
 	From, Next uint64 // as in CorruptError
 	Lost       uint64 // records; at the end of the log, when AtMost, what the bytes could have held
