@@ -75,6 +75,7 @@ func TestTheSavedIndexOfSubjectsTellsNoSubject(t *testing.T) {
 		dir := t.TempDir()
 		e := openTest(t, dir, smallGroups(Options{Sealing: sealing}))
 		mustAppend(t, e, common(100)...)
+		awaitSubjects(t, e)
 		key := e.logs["orders"].subjects.key
 		mustClose(t, e)
 		file := readFile(t, dir, derivedDir, "orders.subjects.log")
