@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 )
@@ -90,7 +89,6 @@ func (d *plainDoor) Close() error {
 // plainPeers are the connections that have only seen plain publishes so far.
 type plainPeers struct {
 	server  *Server
-	handler http.Handler
 	closing atomic.Bool // set under mu
 
 	mu    sync.Mutex // guards the rest

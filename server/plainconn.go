@@ -112,7 +112,7 @@ func (c *plainConn) await() bool {
 	if len(c.in) < minRequest {
 		c.setReadDeadline(time.Now().Add(idleTimeout), idleTimeout/deadlineSlack)
 	}
-	if c.fill(minRequest) != nil || !c.begin() {
+	if c.fill(minRequest) != nil {
 		return false
 	}
 	if n := lineEnds(c.in[:minRequest]); n > 0 {
@@ -123,7 +123,7 @@ func (c *plainConn) await() bool {
 	}
 	// net/http takes the preface of HTTP/2 only where a connection begins, which
 	// is what it would take this for.
-	return !bytes.HasPrefix(c.in, []byte("PRI "))
+	return !bytes.HasPrefix(c.in, []byte("PRI ")) && c.begin()
 }
 
 const minRequest = 4
@@ -208,7 +208,7 @@ func (c *plainConn) respond(size int) bool {
 	c.request = c.like // a handler may have changed the last
 	c.answer.begin()
 	c.ctx.begin()
-	c.server.plain.handler.ServeHTTP(&c.answer, &c.request)
+	c.server.http.Handler.ServeHTTP(&c.answer, &c.request)
 	more, watched := c.ctx.end()
 	if watched {
 		c.readBy = time.Time{}

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -137,61 +139,31 @@ func TestABodyMayFollowItsHead(t *testing.T) {
 	p.hear(http.StatusAccepted)
 }
 
-// hold is an append that stands still until it is let go.
-type hold struct{ begun, goOn chan struct{} }
-
-func newHold() *hold { return &hold{make(chan struct{}, 16), make(chan struct{})} }
-
-func (h *hold) append(_ context.Context, store func() error) error {
-	h.begun <- struct{}{}
-	<-h.goOn
-	return store()
-}
-
-func TestAStopClosesIdlePublishersAtOnceAndAnswersThoseUnderWay(t *testing.T) {
-	h := newHold()
-	b, _ := openSlow(t, h.append)
-	fresh, busy, half := b.plainPeer(), b.plainPeer(), b.plainPeer()
-	busy.say(plainEvent + plainEvent) // the second is not begun any more
-	half.say(plainEvent[:20])
-	<-h.begun
-	b.plainConns(2)
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
-		b.stop()
-	}()
-	fresh.ended()
-	select {
-	case <-stopped:
-		t.Error("the server has stopped while a publish is under way, want it to wait")
-	default:
+func TestWhatComesOverTLSIsForNetHTTP(t *testing.T) {
+	b := openBus(t)
+	secret := httptest.NewTLSServer(nil) // for its certificate
+	defer secret.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: secret.TLS.Certificates})
+	if err != nil {
+		t.Fatal(err)
 	}
-	close(h.goOn)
-	if r := busy.hear(http.StatusAccepted); !r.Close {
-		t.Error("got an answer that keeps the connection, want Connection: close")
+	served := make(chan error, 1)
+	go func() { served <- b.server.Serve(l) }()
+	c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
 	}
-	busy.ended()
-	<-stopped
-	half.ended()
-	if got := b.server; got != nil {
-		t.Errorf("got server %v, want it stopped", got)
+	defer c.Close()
+	p := &plainPeer{c, t, bufio.NewReader(c)}
+	p.say(plainEvent)
+	p.hear(http.StatusAccepted)
+	if got := b.server.PlainConns(); got != 0 {
+		t.Errorf("got %d connections that are not with net/http, want 0", got)
 	}
-}
-
-func TestAStopWhoseTimeIsOverCutsPublishersOff(t *testing.T) {
-	h := newHold()
-	b, _ := openSlow(t, h.append)
-	busy := b.plainPeer()
-	busy.say(plainEvent)
-	<-h.begun
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := b.server.Shutdown(ctx); err == nil {
-		t.Error("got nil, want what the time did not suffice for")
+	b.stop()
+	if err := <-served; err != nil {
+		t.Errorf("Serve: got %v, want nil", err)
 	}
-	busy.ended()
-	close(h.goOn)
 }
 
 // A publish that waits, here for a place, is given up when its peer leaves.
@@ -327,18 +299,20 @@ func TestASlowRequestBehindAPublishIsEndedAtItsDeadline(t *testing.T) {
 // what it holds comes back.
 func TestAPublisherThatReadsNoAnswerIsLetGo(t *testing.T) {
 	b, _ := openHostile(t)
-	c := b.dial()
-	c.(*net.TCPConn).SetReadBuffer(4 << 10)
-	many := bytes.Repeat([]byte(post("/", "{")), 1000) // which asks nothing of the disk
-	for {
-		if _, err := c.Write(many); err != nil {
-			if isTimeout(err) {
-				t.Error("the server still holds the connection, want it ended")
-			}
-			break
+	p := b.plainPeer()
+	p.say(plainEvent)
+	p.hear(http.StatusAccepted)
+	b.plainConns(1)
+	many, done := bytes.Repeat([]byte(post("/", "{")), 1000), make(chan struct{}) // which asks nothing of the disk
+	go func() {
+		defer close(done)
+		for err := error(nil); err == nil; {
+			_, err = p.Write(many)
 		}
-	}
+	}()
 	b.plainConns(0)
+	p.Close() // the end may be stuck behind what it has not read
+	<-done
 	b.publish(`{"subject":"orders.fine"}`)
 }
 

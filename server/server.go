@@ -147,7 +147,7 @@ func New(c Config) (*Server, error) {
 		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
-	s.plain.server, s.plain.handler = s, origins.protect(s, http.HandlerFunc(s.data)) // as for / in routes
+	s.plain.server = s
 	s.keys = newKeyLoads(s)
 	s.loading.Go(s.loadKeys)
 	return s, nil
