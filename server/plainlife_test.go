@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -359,6 +360,7 @@ func TestAnIdlePublisherIsLetGoAfterTwoMinutesAndASilentOneAfterItsHead(t *testi
 // one: nothing of them is left.
 func TestTenThousandPublishersMayLeaveAtOnce(t *testing.T) {
 	m := openMemBus(t)
+	before := runtime.NumGoroutine()
 	var all []*memConn
 	answered := make(chan struct{}, 10_000)
 	for i := range 10_000 {
@@ -375,6 +377,8 @@ func TestTenThousandPublishersMayLeaveAtOnce(t *testing.T) {
 	for _, c := range all {
 		c.Close()
 	}
-	client := m.client() // and the next is answered
-	client.do(t, []byte(plainEvent))
+	eventually(t, "goroutines of connections that have ended", func() bool {
+		return m.server.PlainConns() == 0 && runtime.NumGoroutine() < before+100 // of the server, which begins
+	})
+	m.client().do(t, []byte(plainEvent))
 }
