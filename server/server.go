@@ -169,7 +169,8 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve answers requests from the listener until Shutdown, which makes it
 // return nil. Its connections count towards MaxConnections, with those of other
-// listeners that are served.
+// listeners that are served. Small publishes that come first on a connection it
+// gives to Handler itself, all other requests net/http does.
 func (s *Server) Serve(l net.Listener) error {
 	d := s.plain.open(s.gate.listen(l))
 	err := s.http.Serve(d) // which closes it
