@@ -210,13 +210,12 @@ func (c *plainConn) respond(size int) bool {
 	c.ctx.begin()
 	c.server.http.Handler.ServeHTTP(&c.answer, &c.request)
 	more, watched := c.ctx.end()
-	if watched {
+	if watched { // which has taken the read deadline away
 		c.readBy = time.Time{}
 	}
 	c.drop(size)
 	c.in = append(c.in, more...) // fits: what was dropped is longer
-	ending := c.door.peers.closing.Load()
-	if !c.write(ending) {
+	if !c.write(c.door.peers.closing.Load()) {
 		return false
 	}
 	c.served, c.headBy = true, time.Time{}
@@ -232,6 +231,8 @@ func (c *plainConn) write(ending bool) bool {
 	return err == nil && !ends
 }
 
+// setReadDeadline leaves a deadline that is not earlier than t, and not later by
+// more than the slack.
 func (c *plainConn) setReadDeadline(t time.Time, slack time.Duration) {
 	if c.readBy.Before(t) || c.readBy.After(t.Add(slack)) {
 		c.readBy = t.Add(slack)
@@ -239,18 +240,17 @@ func (c *plainConn) setReadDeadline(t time.Time, slack time.Duration) {
 	}
 }
 
+// setWriteDeadline does the same; without a time there is none, and one that is
+// left behind would cut this answer.
 func (c *plainConn) setWriteDeadline(t time.Time) {
 	slack := c.server.config.WriteTimeout / deadlineSlack
-	if t.IsZero() {
-		slack = 0
+	if !c.wrote.Before(t) && !c.wrote.After(t.Add(slack)) {
+		return
 	}
-	if c.wrote.Before(t) || c.wrote.After(t.Add(slack)) {
-		c.wrote = t
-		if slack > 0 {
-			c.wrote = t.Add(slack)
-		}
-		c.conn.SetWriteDeadline(c.wrote)
+	if c.wrote = t; !t.IsZero() {
+		c.wrote = t.Add(slack)
 	}
+	c.conn.SetWriteDeadline(c.wrote)
 }
 
 // plainBody is a body that has arrived.

@@ -37,6 +37,12 @@ var plainTypes = []string{
 // plainParams are the parameters that make nobody wait.
 var plainParams = []string{"subject", "key", "trace_id", "id", "response_subject"}
 
+// What follows reads bytes of strangers, in front of which may stand a proxy that
+// has read them already. Whatever two readers could take for two things - a length
+// that stands twice or is written oddly, a line that ends in LF alone or goes on in
+// the next, a name with a space behind it - must never be taken for plain: it would
+// let a request hide in the body of another.
+
 // parsePlainHead reads a head, with the line end of its last header and without
 // the empty line. It reports false for everything that is not exactly a plain
 // publish.
