@@ -209,6 +209,21 @@ func BenchmarkSeek(b *testing.B) {
 	})
 }
 
+// BenchmarkSpaceAhead is durable appends of one record, one after the other, into
+// space that was written before, and without any.
+func BenchmarkSpaceAhead(b *testing.B) {
+	for name, ahead := range map[string]int{"ahead=1MiB": 0, "ahead=none": -1} {
+		b.Run(name, func(b *testing.B) {
+			l, _ := benchLog(b, Options{Ahead: ahead})
+			for b.Loop() {
+				if _, err := l.Append(context.Background(), [][]byte{benchRecord}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkCommit is one record, or 100, from call to answer without a sync:
 // what the writer itself costs.
 func BenchmarkCommit(b *testing.B) {

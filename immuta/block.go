@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // Block header: offset of each field. Seven words of 8 bytes, none of which is
@@ -190,6 +191,19 @@ func zeroPieces(frame []byte, offset int64) int {
 			n++
 		}
 		frame, offset = frame[piece:], offset+int64(piece)
+	}
+	return n
+}
+
+// headerWords is how many words a header has, of which none is zero as written.
+const headerWords = blockHeader / alignment
+
+func zeroWords(header []byte) int {
+	n := 0
+	for word := range slices.Chunk(header, alignment) {
+		if allZero(word) {
+			n++
+		}
 	}
 	return n
 }

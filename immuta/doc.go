@@ -14,7 +14,8 @@
 // # What does not
 //
 // A disk that lies about flushing, or loses what it had flushed, is not survived,
-// only noticed. A log cut short exactly between two commits cannot be told from
+// only noticed, and not even that where it has left nothing but zeros of the last
+// commits. A log cut short exactly between two commits cannot be told from
 // a log that ended there. Rolling the whole directory back to an older copy is
 // not noticed either. One process writes a log at a time (a lock sees to it);
 // any number may read it beside that one with Options.ReadOnly.

@@ -1,16 +1,31 @@
 package immuta
 
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
 // What a crash may leave at the end of a log, and what it may not. This file is
 // the one judge of it: an unfinished last commit is torn and is cut; all else
 // that is wrong is damage, is reported and never written to.
 
 // judge decides what a bad frame means, and finds where to go on.
 func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
+	data, err := c.data()
+	if err != nil {
+		return true, err
+	}
+	if data == c.at && c.commit == 0 {
+		c.size = data
+		return true, nil // the end: no frame starts with zeros
+	}
 	unwritten, err := c.isTorn(bad, frame)
 	if err != nil {
 		return true, err
 	}
 	if c.open = unwritten; unwritten {
+		c.size = data
 		if c.damage == nil { // behind damage nothing is cut: the file is not written to
 			c.tear(bad.why)
 		}
@@ -20,10 +35,11 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	w := wound{CorruptError: CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}, end: c.size, latest: c.latest}
+	w := wound{CorruptError: CorruptError{Path: c.path, Offset: c.at, Why: bad.why, From: c.expect}, latest: c.latest}
 	if found {
 		w.Next, w.end, w.time, w.lost = h.first, at, h.time, h.first-c.expect
 	} else {
+		c.size, w.end = data, data
 		w.lost, w.atMost = c.lostAtEnd(bad)
 	}
 	c.met = append(c.met, w)
@@ -42,6 +58,52 @@ func (c *scan) judge(bad *flaw, frame []byte) (stop bool, err error) {
 	c.at, c.expect, c.noted, c.commit, c.entered = at, h.first, c.noted[:0], 0, false
 	c.behind = true
 	return false, nil
+}
+
+// data is the end of the last sector that holds anything, from the place at hand
+// on. Only zeros are behind it, up to the end of the file.
+func (c *scan) data() (int64, error) {
+	if !c.measured {
+		if err := c.measure(); err != nil {
+			return 0, err
+		}
+	}
+	if c.last <= c.at {
+		return c.at, nil
+	}
+	return min((c.last+sectorSize-1)/sectorSize*sectorSize, c.size), nil
+}
+
+func (c *scan) measure() (err error) {
+	if c.last, err = lastByte(c.file, c.at, c.size); err != nil {
+		return fmt.Errorf("read %s from offset %d on: %w", c.path, c.at, err)
+	}
+	c.measured = true
+	return nil
+}
+
+// again looks once more at a bad frame that another process may be writing, into
+// the space ahead, from its first word to its last. Where all had come to an end
+// before this second look, what is still bad there is being written or was given
+// up: the file is taken to end there. A turned bit is neither, and stays.
+func (c *scan) again() (h block, frame []byte, bad *flaw, err error) {
+	if err := c.measure(); err != nil {
+		return block{}, nil, nil, err
+	}
+	c.win.buf = c.win.buf[:0]
+	h, frame, bad, err = c.look()
+	if bad == nil || err != nil || bad.order || c.bitOff(bad, frame) {
+		return h, frame, bad, err
+	}
+	end, whole := int64(padded(int(c.last))), c.at+blockHeader+alignment
+	if bad.trusted {
+		whole = c.at + bad.h.frame()
+	}
+	if end >= whole {
+		return h, frame, bad, err
+	}
+	c.size = min(c.size, max(c.at, end))
+	return c.look()
 }
 
 // lostAtEnd counts the records of damage with nothing good behind it. They may
@@ -87,6 +149,8 @@ func (c *scan) tear(why string) {
 //     since less than a header is there), or a sector's piece of the frame is zero
 //     that was not written so: torn, unless a later commit shows that this one had
 //     reached the disk;
+//   - the header has a single word that is not zero: a bit has turned in the space
+//     ahead of the end, where no frame was;
 //   - anything else: damage.
 //
 // With SyncAlways every commit says that what precedes it had been synced, so
@@ -102,7 +166,7 @@ func (c *scan) isTorn(bad *flaw, frame []byte) (bool, error) {
 		return false, nil
 	case !bad.trusted:
 		head, err := c.win.piece(c.at, blockHeader, c.size)
-		if err != nil || zeroPieces(head, c.at) == 0 {
+		if err != nil || zeroPieces(head, c.at) == 0 && zeroWords(head) < headerWords-1 {
 			return false, err
 		}
 	}
@@ -117,8 +181,25 @@ func (c *scan) unwritten(h *block, frame []byte) bool {
 	if zeroPieces(frame, c.at) <= int(h.zero) {
 		return false
 	}
+	return !bodyBitOff(h, frame)
+}
+
+func bodyBitOff(h *block, frame []byte) bool {
 	body := frame[blockHeader:]
-	return !oneBitOff(checksum(body)^h.sum, len(body))
+	return oneBitOff(checksum(body)^h.sum, len(body))
+}
+
+// bitOff says whether a single turned bit makes a whole frame bad.
+func (c *scan) bitOff(bad *flaw, frame []byte) bool {
+	if bad.cut || bad.trusted {
+		return !bad.cut && bodyBitOff(&bad.h, frame)
+	}
+	head, err := c.win.piece(c.at, blockHeader, c.size)
+	if err != nil || len(head) < blockHeader {
+		return false
+	}
+	off := headerSum(head, c.seedAt(c.at)) ^ binary.LittleEndian.Uint32(head[bhSum:])
+	return bits.OnesCount32(off) == 1 || oneBitOff(off, bhSum)
 }
 
 // oneBitOff says whether a CRC32C that differs by syndrome is that of n bytes

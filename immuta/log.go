@@ -87,17 +87,17 @@ func (l *Log) recover() (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
+	indexPath := filepath.Join(l.dir, l.name+".idx")
+	x, from, why := openIndex(l.o.FS, indexPath, l.seg, size, l.o.ReadOnly)
+	l.index = x
+	t, err := l.seg.scanTail(x, from, size, l.o.ReadOnly)
+	if err != nil {
+		return tail{}, err
+	}
 	if l.o.ReadOnly && l.o.Sync != SyncOS {
 		if err := l.seg.settle(); err != nil {
 			return tail{}, err
 		}
-	}
-	indexPath := filepath.Join(l.dir, l.name+".idx")
-	x, from, why := openIndex(l.o.FS, indexPath, l.seg, size, l.o.ReadOnly)
-	l.index = x
-	t, err := l.seg.scanTail(x, from, size)
-	if err != nil {
-		return tail{}, err
 	}
 	x.forget(t.end)
 	if why != "" && size > l.seg.data() {
@@ -142,10 +142,8 @@ func (l *Log) secure(t *tail, proven bool) error {
 		}
 	}
 	l.durable.Store(t.end)
-	if t.torn != nil {
-		if err := l.cut(t.torn); err != nil {
-			return nil // reads go on
-		}
+	if err := l.cut(t); err != nil {
+		return nil // reads go on
 	}
 	if err := l.index.ready(l.o.FS); err != nil {
 		l.indexStopped(err)
@@ -153,21 +151,30 @@ func (l *Log) secure(t *tail, proven bool) error {
 	return nil
 }
 
-func (l *Log) cut(t *torn) error {
-	saved, err := l.seg.cutTorn(t, l.o.FS, l.dir, l.name)
+// cut makes the file end where the log does.
+func (l *Log) cut(t *tail) error {
+	n := Notice{Kind: Unclosed, Path: l.seg.path, Offset: t.end, Bytes: t.space}
+	var err error
+	switch {
+	case t.torn != nil:
+		n.Kind, n.Offset, n.Bytes = TornTail, t.torn.offset, t.torn.size
+		n.Saved, err = l.seg.cutTorn(t.torn, l.o.FS, l.dir, l.name)
+		n.Text = fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, kept in %s", n.Path, n.Offset, t.torn.why, n.Bytes, n.Saved)
+	case t.space > 0:
+		err = l.seg.cutAt(t.end)
+		n.Text = fmt.Sprintf("%s was not closed: it ends with record %d at offset %d, and the %d bytes behind were all zero", n.Path, t.next-1, n.Offset, n.Bytes)
+	default:
+		return nil
+	}
 	if err != nil {
-		err = fmt.Errorf("cut the unfinished commit at offset %d off %s: %w", t.offset, l.seg.path, err)
+		err = fmt.Errorf("cut what is behind the last commit off %s at offset %d: %w", n.Path, n.Offset, err)
+		n.Kind, n.Err, n.Text = Failed, err, err.Error()
 		l.fail(err)
-		l.o.Report(Notice{Kind: Failed, Path: l.seg.path, Offset: t.offset, Bytes: t.size, Err: err, Text: err.Error()})
-		return err
+	} else if n.Kind == TornTail {
+		l.cuts++
 	}
-	l.cuts++
-	text := fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, all zero", l.seg.path, t.offset, t.why, t.size)
-	if saved != "" {
-		text = fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, kept in %s", l.seg.path, t.offset, t.why, t.size, saved)
-	}
-	l.o.Report(Notice{Kind: TornTail, Path: l.seg.path, Offset: t.offset, Bytes: t.size, Saved: saved, Text: text})
-	return nil
+	l.o.Report(n)
+	return err
 }
 
 func (l *Log) indexStopped(err error) {

@@ -3,6 +3,9 @@ package immuta_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -72,5 +75,57 @@ func TestAReadOnlyOpenGoesOnWhereAFileCannotBeSynced(t *testing.T) {
 			log.Close()
 		}
 		fs.Inject(nil)
+	}
+}
+
+// afterSync is a file system on which something happens right after a file was
+// synced by who opened it for reading.
+type afterSync struct {
+	*faultfs.FS
+	then func()
+}
+
+type syncedFile struct {
+	immuta.File
+	then func()
+}
+
+func (a afterSync) OpenFile(path string, flag int, perm fs.FileMode) (immuta.File, error) {
+	f, err := a.FS.OpenFile(path, flag, perm)
+	return syncedFile{f, a.then}, err
+}
+
+func (f syncedFile) Sync() error {
+	err := f.File.Sync()
+	f.then()
+	return err
+}
+
+// A commit that goes into the space ahead is within the length that a reader has
+// seen: only what was read before the sync is known to be durable.
+func TestAReadOnlyOpenShowsNothingThatWasWrittenIntoTheSpaceBehindItsSync(t *testing.T) {
+	s := makeSmall(t, immuta.Options{}, someCommits...)
+	n := len(s.ends)
+	disk := faultfs.New()
+	disk.WriteFile(logFile, append(slices.Clone(s.log[:s.ends[n-2]]), make([]byte, 8000)...))
+	late := func() {
+		f, err := disk.OpenFile(logFile, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteAt(s.log[s.ends[n-2]:], int64(s.ends[n-2])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log, err := immuta.Open(dir, name, immuta.Options{FS: afterSync{disk, late}, ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	shown := visible(log)
+	after := open(t, disk.After(faultfs.None, nil), immuta.Options{ReadOnly: true})
+	if got := visible(after); got < shown || shown == 0 {
+		t.Errorf("got %d records after a power cut, %d had been shown", got, shown)
 	}
 }

@@ -13,6 +13,7 @@ type tail struct {
 	start  entry         // where the last whole commit starts
 	proven int64         // all before is on stable storage: the commits from here may not be
 	torn   *torn         // an unfinished commit after end, to be cut
+	space  int64         // zeros behind all there is, up to the end of the file
 	damage *CorruptError // the first damage met; the log takes no appends
 	lost   *CorruptError // the last thing there is, when that is damage
 }
@@ -20,7 +21,7 @@ type tail struct {
 // torn is an unfinished last commit.
 type torn struct {
 	offset int64
-	size   int64
+	size   int64 // without zeros that end the file
 	why    string
 }
 
@@ -28,22 +29,25 @@ type torn struct {
 type scan struct {
 	*segment
 	tail
-	win     window
-	size    int64
-	at      int64
-	expect  uint64  // first index of the block at at
-	commit  uint64  // the commit that is open; 0: none
-	begin   int64   // where its first block is
-	noted   []entry // of the open commit
-	index   *index
-	shown   int64       // the index shows that all in front of this was synced
-	inspect *inspection // looks inside good frames; nil: nobody does, as when a plain log is opened
-	met     []wound     // all damage
-	gaps    []*GapError // all that was repaired
-	entered bool        // the open commit was entered behind damage, its start is lost
-	behind  bool        // the block before was a gap
-	latest  int64       // time of the last good block
-	open    bool        // the last commit was never finished, and stands there still
+	win      window
+	size     int64 // of the file, without the zeros that end it once they are known
+	at       int64
+	expect   uint64  // first index of the block at at
+	commit   uint64  // the commit that is open; 0: none
+	begin    int64   // where its first block is
+	noted    []entry // of the open commit
+	index    *index
+	shown    int64       // the index shows that all in front of this was synced
+	inspect  *inspection // looks inside good frames; nil: nobody does, as when a plain log is opened
+	met      []wound     // all damage
+	gaps     []*GapError // all that was repaired
+	entered  bool        // the open commit was entered behind damage, its start is lost
+	behind   bool        // the block before was a gap
+	latest   int64       // time of the last good block
+	open     bool        // the last commit was never finished, and stands there still
+	last     int64       // offset behind the last byte of the file that is not zero, once it was measured
+	measured bool
+	beside   bool // another process may be writing: what is bad may be half written
 }
 
 // wound is a damaged place: what lies between two good blocks.
@@ -56,13 +60,15 @@ type wound struct {
 	latest int64 // of the block before it; 0: there is none
 }
 
-// scanTail reads from a checkpoint (a commit's first block) to size.
-func (s *segment) scanTail(x *index, from entry, size int64) (tail, error) {
-	c := scan{segment: s, size: size, index: x, shown: x.synced}
+// scanTail reads from a checkpoint (a commit's first block) to size. beside says
+// that another process may be writing.
+func (s *segment) scanTail(x *index, from entry, size int64, beside bool) (tail, error) {
+	c := scan{segment: s, size: size, index: x, shown: x.synced, beside: beside}
 	if s.sealer != nil { // a frame with good sums may be forged, and lead past good ones
 		c.inspect = &inspection{}
 	}
 	err := c.run(from)
+	c.tail.space = size - c.size
 	return c.tail, err
 }
 
@@ -71,15 +77,15 @@ func (c *scan) run(from entry) error {
 	c.win = window{file: c.file, step: chunk}
 	c.tail.next, c.tail.end, c.tail.time, c.tail.proven = from.first, from.offset, from.time, from.offset
 	for c.at < c.size {
-		h, frame, bad, err := c.frameAt(&c.win, c.at, c.size)
+		h, frame, bad, err := c.look()
+		if bad != nil && c.beside && err == nil {
+			h, frame, bad, err = c.again()
+		}
 		if err != nil {
 			return err
 		}
-		if bad == nil {
-			bad = c.misplaced(&h)
-		}
-		if bad == nil && c.inspect != nil {
-			bad = c.inside(&h, frame)
+		if c.at >= c.size {
+			break
 		}
 		if bad == nil && h.isGap() {
 			c.acceptGap(&h)
@@ -103,6 +109,18 @@ func (c *scan) run(from entry) error {
 	}
 	c.reach()
 	return nil
+}
+
+// look reads the frame at hand, and says what is wrong with it.
+func (c *scan) look() (h block, frame []byte, bad *flaw, err error) {
+	h, frame, bad, err = c.frameAt(&c.win, c.at, c.size)
+	if bad == nil && err == nil {
+		bad = c.misplaced(&h)
+	}
+	if bad == nil && err == nil && c.inspect != nil {
+		bad = c.inside(&h, frame)
+	}
+	return h, frame, bad, err
 }
 
 // reach brings the end up to the last damage when no whole commit follows it:

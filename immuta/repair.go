@@ -46,7 +46,7 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 		return Repaired{}, err
 	}
 	defer s.file.Close()
-	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)})
+	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)}, false)
 	r := Repaired{Report: report}
 	if err != nil || len(c.met) == 0 {
 		return r, err
@@ -215,7 +215,7 @@ func (p *patch) build(f File, path string) (*index, error) {
 		return nil, err
 	}
 	x := newIndex(fresh, filepath.Join(p.dir, p.name+".idx"))
-	_, after, err := fresh.inspect(x)
+	_, after, err := fresh.inspect(x, false)
 	if err != nil {
 		return nil, err
 	}

@@ -13,22 +13,22 @@ import (
 // cutTorn puts the bytes of an unfinished commit aside and cuts them off. The
 // order matters: the copy is on stable storage before the original goes, and
 // the shorter length is before anything is written in its place. Without the
-// last, a second crash could mix old sectors with new ones in one frame.
-// Nothing but zeros is not kept. saved is the path of the copy.
+// last, a second crash could mix old sectors with new ones in one frame. saved is
+// the path of the copy.
 func (s *segment) cutTorn(t *torn, fsys FS, dir, name string) (saved string, err error) {
-	zero, err := compare(s.file, t.offset, t.size, nil)
-	if err != nil {
-		return "", err
+	if saved, err = s.saveAside(t, fsys, dir, fmt.Sprintf("%s.torn-%d", name, t.offset)); err != nil {
+		return "", fmt.Errorf("keep the unfinished commit: %w", err)
 	}
-	if !zero {
-		if saved, err = s.saveAside(t, fsys, dir, fmt.Sprintf("%s.torn-%d", name, t.offset)); err != nil {
-			return "", fmt.Errorf("keep the unfinished commit at offset %d of %s: %w", t.offset, s.path, err)
-		}
+	return saved, s.cutAt(t.offset)
+}
+
+// cutAt makes the file that long, durably. Zeros behind the end would do no harm,
+// but those of another process may be in memory only, after a sync that failed.
+func (s *segment) cutAt(size int64) error {
+	if err := s.file.Truncate(size); err != nil {
+		return err
 	}
-	if err := s.file.Truncate(t.offset); err != nil {
-		return saved, err
-	}
-	return saved, s.file.Sync()
+	return s.file.Sync()
 }
 
 // saveAside copies the torn bytes to a name that nothing else has. An equal file
@@ -68,7 +68,7 @@ func (s *segment) copyInto(f File, t *torn, fresh bool) (bool, error) {
 		if err != nil || size != t.size {
 			return false, err
 		}
-		if same, err := compare(s.file, t.offset, t.size, f); err != nil || !same {
+		if same, err := equal(s.file, t.offset, t.size, f); err != nil || !same {
 			return false, err
 		}
 	}
@@ -125,19 +125,16 @@ func (s *segment) settle() error {
 	return nil
 }
 
-// compare says whether size bytes at offset equal those of other, from its
-// start; a nil other is all zeros.
-func compare(f io.ReaderAt, offset, size int64, other io.ReaderAt) (bool, error) {
+// equal says whether size bytes of f at offset are the first of other.
+func equal(f io.ReaderAt, offset, size int64, other io.ReaderAt) (bool, error) {
 	a, b := make([]byte, chunk), make([]byte, chunk)
 	for at := int64(0); at < size; {
 		n := int(min(chunk, size-at))
 		if _, err := f.ReadAt(a[:n], offset+at); err != nil && !errors.Is(err, io.EOF) {
 			return false, err
 		}
-		if other != nil {
-			if _, err := other.ReadAt(b[:n], at); err != nil && !errors.Is(err, io.EOF) {
-				return false, err
-			}
+		if _, err := other.ReadAt(b[:n], at); err != nil && !errors.Is(err, io.EOF) {
+			return false, err
 		}
 		if string(a[:n]) != string(b[:n]) {
 			return false, nil

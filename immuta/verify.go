@@ -8,7 +8,7 @@ type Report struct {
 	Checked string // CheckedSealed, CheckedPlain or CheckedOuter
 	Blocks  int    // good ones
 	Records uint64 // in them
-	Bytes   int64  // of the file
+	Bytes   int64  // of the file, without zeros that end it
 	First   uint64 // first index kept
 	Next    uint64 // one past the last good record
 	Damage  []Damage
@@ -66,23 +66,23 @@ func Verify(dir, name string, o Options) (Report, error) {
 		return Report{}, err
 	}
 	defer s.file.Close()
-	_, r, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)})
+	_, r, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)}, true)
 	return r, err
 }
 
 // inspect scans the whole file and looks into every block.
-func (s *segment) inspect(x *index) (*scan, Report, error) {
+func (s *segment) inspect(x *index, beside bool) (*scan, Report, error) {
 	size, err := s.file.Size()
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("verify %s: %w", s.path, err)
 	}
 	i := &inspection{outer: s.checked() == CheckedOuter}
-	c := &scan{segment: s, size: size, index: x, shown: x.synced, inspect: i}
+	c := &scan{segment: s, size: size, index: x, shown: x.synced, inspect: i, beside: beside}
 	err = c.run(entry{first: s.first, offset: s.data(), start: true})
 	if c.open {
 		i.leave()
 	}
-	r := Report{Path: s.path, Checked: s.checked(), Bytes: size, First: s.first, Blocks: i.blocks, Records: i.records}
+	r := Report{Path: s.path, Checked: s.checked(), Bytes: c.size, First: s.first, Blocks: i.blocks, Records: i.records}
 	r.fill(c)
 	return c, r, err
 }

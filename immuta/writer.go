@@ -36,13 +36,14 @@ type writer struct {
 	cost    int  // of the blocks kept for readers
 	whole   bool // unseen has no gap
 	due     *time.Timer
+	space   space
 }
 
 func startWriter(l *Log, t tail) *writer {
 	w := &writer{
 		log: l, seg: l.seg, next: t.next, end: t.end, time: t.time, synced: t.end, last: t.start,
 		enc: encoder{seg: l.seg, blockSize: l.o.BlockSize}, done: make(chan struct{}), whole: true,
-		due: time.NewTimer(math.MaxInt64),
+		due: time.NewTimer(math.MaxInt64), space: space{most: int64(l.o.Ahead), since: t.end, end: t.end},
 	}
 	w.queue.wake = make(chan struct{}, 1)
 	go w.run()
@@ -76,6 +77,7 @@ func (w *writer) close() (entry, error) {
 		return entry{}, w.log.Err()
 	}
 	err := w.settle()
+	w.dropSpace()
 	return w.last, err
 }
 
@@ -136,6 +138,9 @@ func (w *writer) commit(batch []*request) error {
 	w.next, w.end, w.time = c.next, c.end(), c.time
 	w.marks = append(w.marks, c.marks...)
 	w.keep(c)
+	if err := w.prepare(c); err != nil {
+		return err
+	}
 	switch w.log.o.Sync {
 	case SyncAlways:
 		return w.settle()
@@ -193,6 +198,7 @@ func (w *writer) write(c *commit) error {
 	if undo := w.seg.file.Sync(); undo != nil {
 		return w.fail(errors.Join(err, undo))
 	}
+	w.space.since, w.space.end = c.offset, c.offset
 	w.reached()
 	w.log.o.Report(Notice{Kind: NoSpace, Path: w.seg.path, Offset: c.offset, Bytes: int64(len(c.frames)), Err: err, Text: err.Error()})
 	return err

@@ -237,7 +237,7 @@ func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
 	switch notice.Kind {
 	case immuta.Corrupt, immuta.Failed:
 		level = slog.LevelError
-	case immuta.IndexRebuilt:
+	case immuta.IndexRebuilt, immuta.Unclosed:
 		level = slog.LevelInfo
 	}
 	attrs := []any{"namespace", name, "path", notice.Path, "offset", notice.Offset, "bytes", notice.Bytes}

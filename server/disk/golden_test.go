@@ -38,7 +38,7 @@ func goldenKeys(t testing.TB, secret string) immuta.Sealing {
 }
 
 // goldenKinds are whole data directories, each as a server may leave it.
-var goldenKinds = []string{"plain", "sealed", "strangers", "torn", "index-missing", "blocks"}
+var goldenKinds = []string{"plain", "sealed", "strangers", "torn", "space", "index-missing", "blocks"}
 
 // makeGolden lives through a short life of two namespaces and three opens.
 func makeGolden(t *testing.T, kind string) (dir string) {
@@ -64,6 +64,8 @@ func makeGolden(t *testing.T, kind string) (dir string) {
 	case "torn":
 		log := readFile(t, dir, "orders.log")
 		writeFile(t, append(log, log[len(log)-60:len(log)-10]...), dir, "orders.log")
+	case "space": // a server that was killed
+		writeFile(t, append(readFile(t, dir, "orders.log"), make([]byte, 600)...), dir, "orders.log")
 	case "index-missing":
 		for _, path := range []string{"orders.idx", "app.idx", derivedDir} {
 			if err := os.RemoveAll(filepath.Join(dir, path)); err != nil {
