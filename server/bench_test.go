@@ -107,6 +107,7 @@ func BenchmarkPublish(b *testing.B) {
 		events  int
 	}{
 		{"event", request("POST", "/", event), 1},
+		{"event by net/http", bytes.Replace(request("POST", "/", event), []byte("\r\n"), []byte("\r\nX-Not-Plain: 1\r\n"), 1), 1},
 		{"payload", request("POST", "/?subject=orders.eu.created", benchPayload), 1},
 		{"batch=100", request("POST", "/", batch), 100},
 	} {

@@ -169,10 +169,34 @@ type gateConn struct {
 	until    time.Time // no read deadline is later while it is held back
 	heldBack atomic.Bool
 	closed   atomic.Bool
+
+	// Of a connection that was looked at before net/http got it. Who has it reads
+	// and sets deadlines by turns.
+	ahead  []byte    // was read, and comes again
+	headBy time.Time // no later is the first read deadline
 }
 
-// SetReadDeadline keeps to the time of a connection that is held back.
+// Read returns first what was read before.
+func (c *gateConn) Read(p []byte) (int, error) {
+	if len(c.ahead) == 0 {
+		return c.Conn.Read(p)
+	}
+	n := copy(p, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+		c.ahead = nil // or it would be kept as long as the connection is open
+	}
+	return n, nil
+}
+
+// SetReadDeadline keeps to the time of a connection that is held back, and to
+// that of one whose first request has begun.
 func (c *gateConn) SetReadDeadline(t time.Time) error {
+	if !c.headBy.IsZero() {
+		if t.After(c.headBy) {
+			t = c.headBy
+		}
+		c.headBy = time.Time{}
+	}
 	if c.heldBack.Load() && (t.IsZero() || t.After(c.until)) {
 		t = c.until
 	}

@@ -112,6 +112,7 @@ func (l *memListener) Addr() net.Addr { return memAddr }
 // memBus is a server on connections in memory, over a real engine that syncs
 // nothing.
 type memBus struct {
+	server   *server.Server
 	engine   *disk.Engine
 	listener *memListener
 }
@@ -130,7 +131,7 @@ func openMemBus(tb testing.TB) *memBus {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	b := &memBus{engine: engine, listener: &memListener{conns: make(chan net.Conn), done: make(chan struct{})}}
+	b := &memBus{server: s, engine: engine, listener: &memListener{conns: make(chan net.Conn), done: make(chan struct{})}}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(b.listener) }()
 	tb.Cleanup(func() {

@@ -91,6 +91,7 @@ type Server struct {
 	gate    *gate
 	streams streamCount
 	conns   connPeers
+	plain   plainPeers
 	buffers sync.Pool // of *buffer
 	asked   asked
 	crowded quiet // requests refused because of a limit of the process
@@ -137,7 +138,7 @@ func New(c Config) (*Server, error) {
 	s.http = &http.Server{
 		Handler:           origins.protect(s, s.routes()),
 		ReadHeaderTimeout: c.HeadTimeout,
-		IdleTimeout:       2 * time.Minute,
+		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
 		Protocols:         protocols(),
 		ConnContext:       s.gate.mark,
@@ -146,6 +147,7 @@ func New(c Config) (*Server, error) {
 		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
+	s.plain.server = s
 	s.keys = newKeyLoads(s)
 	s.loading.Go(s.loadKeys)
 	return s, nil
@@ -167,9 +169,12 @@ func (s *Server) Handler() http.Handler { return s.http.Handler }
 
 // Serve answers requests from the listener until Shutdown, which makes it
 // return nil. Its connections count towards MaxConnections, with those of other
-// listeners that are served.
+// listeners that are served. Small publishes that come first on a connection it
+// gives to Handler itself, all other requests net/http does.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(s.gate.listen(l))
+	d := s.plain.open(s.gate.listen(l))
+	err := s.http.Serve(d) // which closes it
+	<-d.done
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -184,14 +189,19 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	s.drain()
 	s.conns.wake()
+	s.plain.close()
 	err := s.http.Shutdown(ctx)
+	if err == nil {
+		err = s.plain.wait(ctx)
+	}
 	if err == nil {
 		err = s.conns.wait(ctx)
 	}
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
-	s.conns.cut() // whom the time did not suffice for
+	s.plain.cut() // whom the time did not suffice for
+	s.conns.cut()
 	s.hub.Close()
 	s.loading.Wait()
 	return err
