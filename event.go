@@ -30,6 +30,10 @@ type Event struct {
 	ResponseSubject string // where the publisher waits for replies
 	ContentType     string // media type of a payload that is not JSON, "" for JSON
 
+	// Headers are what the publisher says beside the payload, by names in small
+	// letters; nil when there are none. CheckHeaders has the limits.
+	Headers map[string]string
+
 	// Payload is JSON on one line when ContentType is "", and the bytes as
 	// they were published otherwise.
 	Payload json.RawMessage
@@ -53,7 +57,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 }
 
 // AppendJSON appends the wire form to dst, on one line. It allocates nothing
-// beyond the growth of dst.
+// beyond the growth of dst, unless there are headers to be sorted.
 func (e *Event) AppendJSON(dst []byte) []byte {
 	dst = append(e.appendHead(dst), '}')
 	return dst
@@ -86,6 +90,7 @@ func (e *Event) appendHead(dst []byte) []byte {
 	dst = appendText(dst, `,"trace_id":`, e.TraceId)
 	dst = appendText(dst, `,"key":`, e.Key)
 	dst = appendText(dst, `,"response_subject":`, e.ResponseSubject)
+	dst = e.appendHeaders(dst)
 	return e.appendPayload(dst)
 }
 
@@ -161,6 +166,11 @@ func (e *Event) checkTexts() error {
 	if err := checkText("content_type", e.ContentType); err != nil {
 		return err
 	}
+	if len(e.Headers) > 0 {
+		if err := CheckHeaders(e.Headers); err != nil {
+			return err
+		}
+	}
 	if e.CreatedAt.IsZero() {
 		return nil
 	}
@@ -170,8 +180,6 @@ func (e *Event) checkTexts() error {
 	return nil
 }
 
-// checkText keeps what lands in log lines, terminals and headers free of
-// control characters.
 func checkText(name, value string) error {
 	if value == "" {
 		return nil
@@ -179,6 +187,12 @@ func checkText(name, value string) error {
 	if len(value) > MaxTextLen {
 		return ErrInvalidEvent.With("%s has %d bytes, at most %d are allowed", name, len(value), MaxTextLen)
 	}
+	return checkLine(name, value)
+}
+
+// checkLine keeps what lands in log lines, terminals and headers free of control
+// characters.
+func checkLine(name, value string) error {
 	if !utf8.ValidString(value) {
 		return ErrInvalidEvent.With("%s is not valid UTF-8", name)
 	}

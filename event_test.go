@@ -12,7 +12,7 @@ import (
 
 func TestAnEventComesBackAsItWasSent(t *testing.T) {
 	want := Event{
-		Id: "e_00000001", Subject: "orders.eu.created", Index: 1, TraceId: "tr\"ace\\é", Key: "k 1",
+		Id: "e_00000001", Subject: "orders.eu.created", Index: 1, TraceId: "tr\"ace\\é", Key: "k 1", Headers: map[string]string{"traceparent": "00-…", "a": "\"b\""},
 		CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 678901234, time.UTC), ResponseSubject: "_bus_.x", Payload: []byte(`{"a":[1,2.50,"x y"]}`),
 	}
 	got, err := ParseEvent(want.AppendJSON(nil))
@@ -154,6 +154,7 @@ func FuzzOurJSONIsTheirJSON(f *testing.F) {
 func FuzzAnAcceptedEventIsOneLineAndRoundTrips(f *testing.F) {
 	f.Add([]byte(`{"subject":"a.b","payload":{"x":"\n"},"trace_id":"t","key":"k"}`))
 	f.Add([]byte(`{"subject":"a.b","payload_base64":"AAEC","content_type":"x/y"}`))
+	f.Add([]byte(`{"subject":"a.b","headers":{"b":"\u00e9","a":"\"","n":null,"e":""}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		e, err := ParseEvent(data)
 		if err != nil {

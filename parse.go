@@ -130,6 +130,7 @@ const (
 	fieldContentType
 	fieldIndex
 	fieldAttempt
+	fieldHeaders
 )
 
 func fieldBit(name []byte) int {
@@ -156,6 +157,8 @@ func fieldBit(name []byte) int {
 		return fieldIndex
 	case "attempt":
 		return fieldAttempt
+	case "headers":
+		return fieldHeaders
 	}
 	return 0
 }
@@ -172,7 +175,7 @@ func (s *scanner) event() (Event, error) {
 			return s.value(1)
 		}
 		if bit == 0 {
-			return ErrUnknownField.With("field %.80q; the fields are id, subject, payload, trace_id, key, created_at, response_subject, content_type and payload_base64", name)
+			return ErrUnknownField.With("field %.80q; the fields are id, subject, payload, trace_id, key, created_at, response_subject, headers, content_type and payload_base64", name)
 		}
 		if seen&bit != 0 {
 			return ErrInvalidEvent.With("field %q stands twice", name)
@@ -202,6 +205,8 @@ func (s *scanner) field(e *Event, bit int) (err error) {
 		e.ContentType, err = s.text("content_type")
 	case fieldCreatedAt:
 		e.CreatedAt, err = s.time()
+	case fieldHeaders:
+		e.Headers, err = s.headers()
 	case fieldPayload:
 		err = s.payload(e)
 	case fieldBase64:

@@ -104,6 +104,21 @@ func WithId(id string) PutOption {
 	return putOption(func(r *putRequest) { r.field("WithId", func(e *bus.Event) { e.Id = id }) })
 }
 
+// WithHeader gives the event a header, which is kept and delivered with it; several are
+// several calls. Names are of a-z, 0-9, - _ and ., in small letters; bus.CheckHeaders has the
+// limits. A name that stands twice is a mistake.
+func WithHeader(name, value string) PutOption {
+	return putOption(func(r *putRequest) {
+		r.field("WithHeader "+name, func(e *bus.Event) {
+			if e.Headers == nil {
+				e.Headers = make(map[string]string)
+			}
+			e.Headers[name] = value
+			r.fail(bus.CheckHeaders(e.Headers))
+		})
+	})
+}
+
 // WithCreatedAt gives the event a time of your own instead of the server's.
 func WithCreatedAt(t time.Time) PutOption {
 	return putOption(func(r *putRequest) { r.field("WithCreatedAt", func(e *bus.Event) { e.CreatedAt = t }) })
@@ -111,7 +126,7 @@ func WithCreatedAt(t time.Time) PutOption {
 
 // Batch is one event of a batch: Put takes several, and stores all of them or none, next to
 // each other. It takes the options that describe one event: WithSubject, WithData, WithRaw,
-// WithTraceId, WithKey, WithId and WithCreatedAt.
+// WithTraceId, WithKey, WithId, WithHeader and WithCreatedAt.
 func Batch(opts ...PutOption) PutOption {
 	return putOption(func(r *putRequest) {
 		item := newPutRequest(opts)

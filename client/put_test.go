@@ -35,7 +35,7 @@ func TestEveryPutOptionReachesTheServer(t *testing.T) {
 		s := newWire(t, accept)
 		at := time.Date(2026, 1, 31, 12, 0, 0, 5, time.UTC)
 		resp := s.client.Put(t.Context(), WithSubject("app.users"), WithData(map[string]int{"n": 1}),
-			WithTraceId("trace"), WithKey("key"), WithId("my-id"), WithCreatedAt(at),
+			WithTraceId("trace"), WithHeader("b", "2"), WithHeader("a", "1"), WithKey("key"), WithId("my-id"), WithCreatedAt(at),
 			WithConfirm(2), WithTimeout(5*time.Second))
 		if err := resp.Error(); err != nil {
 			t.Fatal(err)
@@ -48,7 +48,7 @@ func TestEveryPutOptionReachesTheServer(t *testing.T) {
 			t.Errorf("request: got %q, want %q", got, want)
 		}
 		got := body(t, r)
-		want := bus.Event{Id: "my-id", Subject: "app.users", CreatedAt: at, TraceId: "trace", Key: "key", Payload: json.RawMessage(`{"n":1}`)}
+		want := bus.Event{Id: "my-id", Subject: "app.users", CreatedAt: at, TraceId: "trace", Key: "key", Headers: map[string]string{"a": "1", "b": "2"}, Payload: json.RawMessage(`{"n":1}`)}
 		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 			t.Errorf("event: got %+v, want %+v", got, want)
 		}
@@ -124,6 +124,9 @@ func TestAMistakeIsReportedBeforeAnythingIsSent(t *testing.T) {
 		"wildcard":             {[]PutOption{WithSubject("app.>")}, bus.ErrInvalidSubject},
 		"quote in the subject": {[]PutOption{WithSubject(`app."x`)}, bus.ErrInvalidSubject},
 		"quote in the id":      {[]PutOption{WithSubject("app.x"), WithId(`"`)}, bus.ErrInvalidID},
+		"a header in capitals": {[]PutOption{WithSubject("app.x"), WithHeader("Source", "x")}, bus.ErrInvalidEvent},
+		"an empty header":      {[]PutOption{WithSubject("app.x"), WithHeader("source", "")}, bus.ErrInvalidEvent},
+		"a header twice":       {[]PutOption{WithSubject("app.x"), WithHeader("a", "1"), WithHeader("a", "2")}, bus.ErrInvalidParameter},
 		"control in the trace": {[]PutOption{WithSubject("app.x"), WithTraceId("\n")}, bus.ErrInvalidEvent},
 		"bad data":             {[]PutOption{WithSubject("app.x"), WithData([]byte("{"))}, bus.ErrInvalidJSON},
 		"two subjects":         {[]PutOption{WithSubject("app.x"), WithSubject("app.y")}, bus.ErrInvalidParameter},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"regexp"
@@ -50,6 +51,9 @@ func weirdEvent(r *rand.Rand, i int) bus.Event {
 		e.Key = fmt.Sprint(i, ":", e.Key)[:min(bus.MaxTextLen, len(fmt.Sprint(i, ":", e.Key)))]
 		e.Key = strings.ToValidUTF8(e.Key, "")
 	}
+	if value := weird(r, 8, true); value != "" && r.IntN(2) == 0 {
+		e.Headers = map[string]string{"weird": value, "a": "b"}
+	}
 	text := weird(r, 40, false)
 	switch r.IntN(4) {
 	case 0:
@@ -93,7 +97,7 @@ func slowSSE(stream string) (data []string) {
 
 func same(got, want *bus.Event) bool {
 	return got.Id == want.Id && got.Subject == want.Subject && got.TraceId == want.TraceId && got.Key == want.Key &&
-		got.ContentType == want.ContentType && string(got.Payload) == string(want.Payload)
+		got.ContentType == want.ContentType && maps.Equal(got.Headers, want.Headers) && string(got.Payload) == string(want.Payload)
 }
 
 func TestTenThousandHostileEventsComeOutAsTheyWentInThroughEveryFormat(t *testing.T) {

@@ -15,7 +15,7 @@ const (
 	maxAnswerWait     = time.Hour
 )
 
-var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "confirm", "reply", "timeout"}
+var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "header", "confirm", "reply", "timeout"}
 
 // answerWish is what a publisher waits for beside durability.
 type answerWish struct {
@@ -81,8 +81,12 @@ func (s *Server) publishRaw(w http.ResponseWriter, r *http.Request, p *params, w
 		Id:              p.text("id"),
 		ResponseSubject: p.text("response_subject"),
 	}
-	if p.err != nil {
-		s.fail(w, r, p.err)
+	err := p.err
+	if err == nil {
+		err = setHeaders(&e, p)
+	}
+	if err != nil {
+		s.fail(w, r, err)
 		return
 	}
 	wish.held = s.budget.lease()
@@ -157,8 +161,8 @@ func hasKeyHeader(r *http.Request) bool {
 
 // publishJSON takes one event or an array of them.
 func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, wish answerWish) {
-	for _, name := range []string{"key", "trace_id", "id", "response_subject"} {
-		if p.text(name) != "" {
+	for _, name := range []string{"key", "trace_id", "id", "response_subject", "header"} {
+		if len(p.list(name)) > 0 {
 			s.fail(w, r, bus.ErrInvalidParameter.With("%s goes with ?subject=; in a JSON body it is a field", name))
 			return
 		}
@@ -186,6 +190,7 @@ func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, 
 }
 
 func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, e bus.Event, wish answerWish) {
+	traceOf(r).mark(&e)
 	if bus.IsInbox(e.Subject) {
 		s.publishInbox(w, r, e, wish)
 		return
@@ -221,6 +226,10 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request, body []byt
 	if len(events) == 0 {
 		s.acceptAll(w, nil)
 		return
+	}
+	trace := traceOf(r)
+	for i := range events {
+		trace.mark(&events[i])
 	}
 	receipts, err := s.store(r.Context(), events)
 	if err != nil {

@@ -38,7 +38,7 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 		s.fail(w, r, unread(w, r, err))
 		return
 	}
-	in := &lineStream{server: s, held: held, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, lineBuffer)}
+	in := &lineStream{server: s, held: held, control: control, w: w, r: r, lines: bufio.NewReaderSize(r.Body, lineBuffer), trace: traceOf(r)}
 	in.run()
 }
 
@@ -47,6 +47,8 @@ func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params
 const (
 	lineBuffer = 64 << 10
 	eventBytes = 256
+	// What a header has beside its text; the first brings the map with it.
+	headerBytes = 128
 )
 
 // lineStream is the state of one NDJSON publish.
@@ -57,6 +59,7 @@ type lineStream struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	lines   *bufio.Reader
+	trace   trace
 	bytes   int  // bytes that the lines and events of the group at hand hold
 	line    int  // lines read so far
 	started bool // the status line is out: errors are lines now
@@ -108,15 +111,16 @@ func (in *lineStream) take() ([]bus.Event, error) {
 		}
 		e, err := bus.ParseEvent(line)
 		if err == nil {
+			in.trace.mark(&e)
 			err = in.check(&e)
 		}
 		if err == nil {
-			err = in.cover(eventBytes)
+			err = in.cover(eventBytes + len(e.Headers)*headerBytes)
 		}
 		if err != nil {
 			return events, in.atLine(err)
 		}
-		in.bytes += cap(line) + eventBytes
+		in.bytes += cap(line) + eventBytes + len(e.Headers)*headerBytes
 		events, size = append(events, e), size+len(line)
 		if len(events) == in.server.config.MaxBatchEvents || size >= in.server.config.MaxBatch {
 			break

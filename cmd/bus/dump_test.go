@@ -45,7 +45,7 @@ func readDump(data []byte) (events []bus.Event, err error) {
 func someEvents() []bus.Event {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 	return []bus.Event{
-		{Id: "e_1", Subject: "app.one", Index: 1, CreatedAt: at, TraceId: "t", Key: "k", ResponseSubject: "app.reply", Payload: []byte(`{"a":"<\n>"}`)},
+		{Id: "e_1", Subject: "app.one", Index: 1, CreatedAt: at, TraceId: "t", Key: "k", ResponseSubject: "app.reply", Headers: map[string]string{"b": "<\"é\">", "a": "1"}, Payload: []byte(`{"a":"<\n>"}`)},
 		{Id: "e_2", Subject: "app.two", Index: 2, CreatedAt: at, ContentType: "image/png", Payload: []byte{0, 255, '\n'}},
 		{Id: "own.id-3", Subject: "orders.new", Index: 1, CreatedAt: at},
 	}

@@ -39,6 +39,7 @@ time. With --key a failed connection is tried again, and a repeat stored once.`,
 			&cli.StringFlag{Name: "data", Usage: "payload: JSON, or else text that becomes a JSON string; - reads stdin; null when absent"},
 			&cli.StringFlag{Name: "content-type", Usage: "media `TYPE` of a payload that is kept as bytes, such as image/png"},
 			&cli.StringFlag{Name: "trace-id", Usage: "kept with the event"},
+			&cli.StringSliceFlag{Name: "header", Usage: "`NAME:VALUE` kept with the event, as in source:checkout; repeatable"},
 			&cli.StringFlag{Name: "key", Usage: "idempotency key: the same key is stored once"},
 			&cli.StringFlag{Name: "id", Usage: "id of your own instead of the server's"},
 			&cli.IntFlag{Name: "confirm", Usage: "wait until `N` consumers have acknowledged"},
@@ -96,6 +97,13 @@ func putOptions(c *cli.Context) ([]client.PutOption, error) {
 		if v := c.String(name); v != "" {
 			options = append(options, option(v))
 		}
+	}
+	for _, text := range c.StringSlice("header") {
+		name, value, err := bus.ParseHeader(text)
+		if err != nil {
+			return nil, usageError("--header: %s", err)
+		}
+		options = append(options, client.WithHeader(name, value))
 	}
 	standard := putTimeout
 	if n := c.Int("confirm"); n != 0 {

@@ -40,7 +40,7 @@ type recent struct {
 
 func (r *recent) add(e *bus.Event) {
 	light := *e
-	light.Payload = nil
+	light.Payload, light.Headers = nil, nil
 	if len(r.events) < recentSize {
 		r.events = append(r.events, &light)
 		return

@@ -11,10 +11,19 @@ import (
 
 // eventOverhead is what an event weighs beside its payload: the struct, its
 // strings, the slice that holds it. It keeps a ring of empty payloads bounded.
-const eventOverhead = 256
+const (
+	eventOverhead  = 256
+	headerOverhead = 64 // of a header in its map
+)
 
 // weigh is the memory of an event, near enough for bounds.
-func weigh(e *bus.Event) int { return len(e.Payload) + eventOverhead }
+func weigh(e *bus.Event) int {
+	n := len(e.Payload) + eventOverhead
+	for name, value := range e.Headers {
+		n += len(name) + len(value) + headerOverhead
+	}
+	return n
+}
 
 // own returns a copy that shares no memory. An event that was read shares it
 // with all that were committed or read with it: who keeps one would keep
@@ -24,6 +33,13 @@ func own(e *bus.Event) *bus.Event {
 	c.Payload = bytes.Clone(e.Payload)
 	for _, text := range []*string{&c.Id, &c.Subject, &c.TraceId, &c.Key, &c.ResponseSubject, &c.ContentType} {
 		*text = strings.Clone(*text)
+	}
+	c.Headers = nil
+	for name, value := range e.Headers {
+		if c.Headers == nil {
+			c.Headers = make(map[string]string, len(e.Headers))
+		}
+		c.Headers[strings.Clone(name)] = strings.Clone(value)
 	}
 	return &c
 }

@@ -36,7 +36,7 @@ func TestTheFormatPageSaysTheFlagsOfTheCode(t *testing.T) {
 	got := flagRows(t)
 	want := map[string]int{
 		"id": flagID, "trace id": flagTraceID, "key": flagKey, "response subject": flagResponse,
-		"content type": flagContentType, "created_at": flagCreatedAt,
+		"content type": flagContentType, "created_at": flagCreatedAt, "headers": flagHeaders, "reserved": flagsReserved,
 	}
 	for name, bit := range want {
 		if got[name] != bit {
@@ -59,9 +59,10 @@ func TestAPlainEventIsThreeBytesAndItsTexts(t *testing.T) {
 func TestAnEventWithEverythingIsLaidOutAsThePageSays(t *testing.T) {
 	e := testEvent("orders.created", "\x00\xff")
 	e.Id, e.TraceId, e.Key, e.ResponseSubject, e.ContentType = "ab", "t", "kkk", "_bus_.x", "a/b"
+	e.Headers = map[string]string{"b": "22", "a": "1"}
 	e.CreatedAt = testTime
 	got := mustRecord(t, e)
-	want := "\x01\x3f\x0d" + "\x01\x00\x02\x06\x02" + "\x15\x4d\xcd\xcb\x08\xea\xe3\x18" + "orders.created" + "ab" + "t" + "kkk" + "_bus_.x" + "a/b" + "\x00\xff"
+	want := "\x01\x7f\x0d" + "\x01\x00\x02\x06\x02" + "\x15\x4d\xcd\xcb\x08\xea\xe3\x18" + "orders.created" + "ab" + "t" + "kkk" + "_bus_.x" + "a/b" + "\x01" + "\x00\x00\x00a1" + "\x00\x01\x00b22" + "\x00\xff"
 	if string(got) != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

@@ -38,7 +38,7 @@ func goldenKeys(t testing.TB, secret string) immuta.Sealing {
 }
 
 // goldenKinds are whole data directories, each as a server may leave it.
-var goldenKinds = []string{"plain", "sealed", "strangers", "torn", "space", "index-missing", "blocks"}
+var goldenKinds = []string{"plain", "sealed", "strangers", "torn", "space", "headers", "index-missing", "blocks"}
 
 // makeGolden lives through a short life of two namespaces and three opens.
 func makeGolden(t *testing.T, kind string) (dir string) {
@@ -80,6 +80,12 @@ func makeGolden(t *testing.T, kind string) (dir string) {
 func goldenEvents(kind string, life int) []bus.Event {
 	if kind == "strangers" {
 		return strange(life*20, 20)
+	}
+	if kind == "headers" {
+		return []bus.Event{
+			{Subject: "orders.one", Headers: map[string]string{"source": "web"}, Payload: []byte("1")},
+			{Subject: "orders.many", TraceId: "t", Headers: map[string]string{"b": "é ", "a": "1", "traceparent": "00-…"}, Payload: []byte("2")},
+		}
 	}
 	return []bus.Event{
 		{Subject: "orders.plain", Payload: []byte(`{"a":[1,2.50,"\u00e9é"],"life":` + fmt.Sprint(life) + `}`)},

@@ -19,6 +19,7 @@ import (
 //	3       n     length minus 1 of each optional text that is there, a byte each
 //	3+n     0, 8  created_at, unix nanoseconds, little-endian, when it was chosen
 //	…             subject, id, trace id, key, response subject, content type
+//	…             headers (header.go), when there are any
 //	…             payload, up to the record's end
 //
 // Index and commit time stand in the block; an id that the bus gave follows
@@ -32,11 +33,14 @@ const (
 	flagResponse    = 1 << 3
 	flagContentType = 1 << 4
 	flagCreatedAt   = 1 << 5 // the publisher chose it
-	flagsReserved   = 1<<6 | 1<<7
+	flagHeaders     = 1 << 6
+	flagsReserved   = 1 << 7
 
-	recordTexts = 6                                     // the subject, and one for each of the flags below flagCreatedAt
-	recordFixed = 3                                     // version, flags, length of the subject
-	maxRecord   = recordFixed + 5 + 8 + recordTexts*256 // bytes before the payload, at most
+	flagsTexts = flagID | flagTraceID | flagKey | flagResponse | flagContentType
+
+	recordTexts = 6                                                  // the subject, and one for each of the flags below flagCreatedAt
+	recordFixed = 3                                                  // version, flags, length of the subject
+	maxRecord   = recordFixed + 5 + 8 + recordTexts*256 + maxHeaders // bytes before the payload, at most
 )
 
 // appendRecord appends the event as a record. It refuses what decoding would
@@ -61,13 +65,17 @@ func appendRecord(dst []byte, e *bus.Event) ([]byte, error) {
 	for _, text := range texts {
 		dst = append(dst, text...)
 	}
+	if len(e.Headers) > 0 {
+		dst[at+1] |= flagHeaders
+		dst = appendHeaders(dst, e)
+	}
 	return append(dst, e.Payload...), nil
 }
 
 // recordSize returns an upper bound of what appendRecord appends.
 func recordSize(e *bus.Event) int {
 	return recordFixed + 5 + 8 + len(e.Subject) + len(e.Id) + len(e.TraceId) + len(e.Key) +
-		len(e.ResponseSubject) + len(e.ContentType) + len(e.Payload)
+		len(e.ResponseSubject) + len(e.ContentType) + headersSize(e) + len(e.Payload)
 }
 
 // record is what stands where in the bytes of a record.
@@ -76,6 +84,7 @@ type record struct {
 	created int64 // meaningful with flagCreatedAt
 	flags   byte
 	texts   []byte // all texts, back to back
+	headers []byte // as they stand in the record
 	payload []byte
 	given   int // length of the id that the bus gave, for the decoder
 }
@@ -93,7 +102,7 @@ func parseRecord(data []byte) (record, error) {
 	if r.flags&flagsReserved != 0 {
 		return record{}, fmt.Errorf("record has flags %#02x, of which %#02x are unknown", r.flags, r.flags&flagsReserved)
 	}
-	need := recordFixed + bits.OnesCount8(r.flags&^flagCreatedAt)
+	need := recordFixed + bits.OnesCount8(r.flags&flagsTexts)
 	if r.flags&flagCreatedAt != 0 {
 		need += 8
 	}
@@ -107,10 +116,17 @@ func parseRecord(data []byte) (record, error) {
 	if len(data)-need < sum {
 		return record{}, fmt.Errorf("record has %d bytes of text, its lengths say %d", len(data)-need, sum)
 	}
-	r.texts = data[need : need+sum]
+	r.texts, need = data[need:need+sum], need+sum
+	if r.flags&flagHeaders != 0 {
+		n, err := walkHeaders(data[need:], func(_, _ []byte) {})
+		if err != nil {
+			return record{}, err
+		}
+		r.headers, need = data[need:need+n], need+n
+	}
 	// The capacity ends with the payload: the bytes after it are the next
 	// event's, and somebody may append to what he was given.
-	r.payload = data[need+sum : len(data) : len(data)]
+	r.payload = data[need:len(data):len(data)]
 	return r, nil
 }
 
@@ -183,6 +199,7 @@ func (d *decoder) parse(first uint64, records [][]byte) error {
 			return err
 		}
 		d.text = append(d.text, r.texts...)
+		d.text = append(d.text, r.headers...)
 		if r.flags&flagID == 0 {
 			before := len(d.text)
 			d.text = bus.AppendID(d.text, bus.Position{Incarnation: d.incarnation, Index: first + uint64(i)})
@@ -199,6 +216,9 @@ func (r *record) fill(e *bus.Event, text string) string {
 	texts := [recordTexts]*string{&e.Subject, &e.Id, &e.TraceId, &e.Key, &e.ResponseSubject, &e.ContentType}
 	for i, n := range r.lengths {
 		*texts[i], text = text[:n], text[n:]
+	}
+	if n := len(r.headers); n > 0 {
+		e.Headers, text = readHeaders(text[:n]), text[n:]
 	}
 	if r.flags&flagCreatedAt != 0 {
 		e.CreatedAt = time.Unix(0, r.created).UTC()

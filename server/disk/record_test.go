@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -40,6 +41,10 @@ func drawEvent(t *rapid.T) bus.Event {
 		ResponseSubject: optional(`_bus_\.[a-z]{1,64}`, "response"),
 		ContentType:     optional(`[a-z]{1,128}/[a-z]{1,127}`, "type"),
 		Payload:         rapid.SliceOfN(rapid.Byte(), 1, 2000).Draw(t, "payload"),
+	}
+	e.Headers = rapid.MapOfN(rapid.StringMatching(`[a-z0-9_.-]{1,64}`), rapid.StringMatching(`[ -~é]{1,60}`), 0, 12).Draw(t, "headers")
+	if len(e.Headers) == 0 {
+		e.Headers = nil
 	}
 	if rapid.Bool().Draw(t, "chosen time") {
 		e.CreatedAt = time.Unix(0, rapid.Int64Range(-8e18, 7e18).Draw(t, "created")).UTC()
@@ -87,6 +92,11 @@ func TestTextsOfTheGreatestLengthFit(t *testing.T) {
 	want := bus.Event{
 		Subject: "orders" + strings.Repeat("."+strings.Repeat("a", 40), 6) + ".12", Id: strings.Repeat("i", bus.MaxIDLen),
 		TraceId: long, Key: long, ContentType: long, ResponseSubject: "_bus_.x", CreatedAt: testTime,
+		Headers: map[string]string{},
+	}
+	for i := range bus.MaxHeaders {
+		name := fmt.Sprintf("%0*d", bus.MaxHeaderName, i)
+		want.Headers[name] = strings.Repeat("v", bus.MaxHeaderBytes/bus.MaxHeaders-len(name))
 	}
 	d := decoder{}
 	got, err := d.events(1, time.Time{}, [][]byte{mustRecord(t, want)})
@@ -117,10 +127,21 @@ func TestARecordThatIsNotExactlyRightIsRefused(t *testing.T) {
 		data[at] = to
 		return data
 	}
+	headered := func(headers string) []byte {
+		return append([]byte{recordVersion, flagHeaders, 2}, "a.b"+headers...)
+	}
 	for name, data := range map[string][]byte{
 		"empty":                  {},
 		"another version":        change(0, 2),
-		"a reserved flag":        change(1, flagID|1<<6),
+		"a reserved flag":        change(1, flagID|1<<7),
+		"headers it has not":     change(1, flagID|flagHeaders),
+		"no header":              headered("\x00"),
+		"a header cut":           headered("\x00\x00\x00"),
+		"a header too long":      headered("\x00\x00\x01\x00ab"),
+		"a header twice":         headered("\x01\x00\x00\x00ab\x00\x00\x00ab"),
+		"headers out of order":   headered("\x01\x00\x00\x00bb\x00\x00\x00ab"),
+		"a header's name":        headered("\x00\x00\x00\x00Ab"),
+		"a header's value":       headered("\x00\x00\x00\x00a\n"),
 		"subject too long":       change(2, 255),
 		"subject with a control": change(4, '\n'),
 		"cut in the lengths":     good[:3],
@@ -161,6 +182,7 @@ func TestAppendingToAPayloadLeavesTheNextEventAlone(t *testing.T) {
 func FuzzRecord(f *testing.F) {
 	f.Add(mustRecord(f, bus.Event{Subject: "orders.created", Payload: []byte("{}")}))
 	f.Add(mustRecord(f, bus.Event{Subject: "orders.created", Id: "a", TraceId: "b", Key: "c", ResponseSubject: "_bus_.d", ContentType: "e/f", CreatedAt: testTime}))
+	f.Add(mustRecord(f, bus.Event{Subject: "orders.created", Headers: map[string]string{"a": "b", "traceparent": "c"}, Payload: []byte("1")}))
 	f.Add(binary.LittleEndian.AppendUint64([]byte{recordVersion, flagCreatedAt, 2}, 1))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d := decoder{}

@@ -58,7 +58,7 @@ func appendFills(t *testing.T, open Open) {
 func chosen() bus.Event {
 	return bus.Event{
 		Id: "restored-1", Subject: "orders.eu.created", CreatedAt: time.Date(2001, 2, 3, 4, 5, 6, 789, time.UTC),
-		TraceId: "trace ü", Key: "key/1", ResponseSubject: "_bus_.inbox", ContentType: "text/plain; charset=utf-8", Payload: []byte("a\nb\x00c"),
+		TraceId: "trace ü", Key: "key/1", ResponseSubject: "_bus_.inbox", Headers: map[string]string{"b": "é", "a": "1"}, ContentType: "text/plain; charset=utf-8", Payload: []byte("a\nb\x00c"),
 	}
 }
 
