@@ -32,6 +32,8 @@ func conversations() map[string]string {
 		"a key twice":          strings.Repeat(post("/", event, `Idempotency-Key: "k"`), 2),
 		"a key in the query":   strings.Repeat(post("/?subject=orders.a&key=k2", "1"), 2),
 		"an id":                strings.Repeat(post("/", `{"subject":"orders.a","id":"mine-1"}`), 2),
+		"headers":              post("/?subject=orders.a&header=a:b&header=c:d", "1") + post("/?subject=orders.a&header=a:b&header=a:d", "1") + one,
+		"a trace":              post("/", event, "traceparent: "+aTrace, "Tracestate: a=b") + "GET /v1/namespaces/orders/events/1 HTTP/1.1\r\nHost: bus\r\n\r\n",
 		"an inbox":             post("/", `{"subject":"_bus_.x"}`),
 		"a small batch":        post("/", "["+event+","+event+"]"),
 		"a batch in chunks":    post("/", "["+event+strings.Repeat(","+event, 40)+"]") + one,

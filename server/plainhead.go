@@ -35,7 +35,7 @@ var plainTypes = []string{
 }
 
 // plainParams are the parameters that make nobody wait.
-var plainParams = []string{"subject", "key", "trace_id", "id", "response_subject"}
+var plainParams = []string{"subject", "key", "trace_id", "id", "response_subject", "header"}
 
 // What follows reads bytes of strangers, in front of which may stand a proxy that
 // has read them already. Whatever two readers could take for two things - a length
