@@ -58,15 +58,34 @@ func (d *plainDoor) accept() {
 	}
 }
 
-// handOver gives a connection to net/http, or closes it when that has stopped:
-// as it would itself.
+// handOver gives a connection to net/http.
 func (d *plainDoor) handOver(c net.Conn) {
 	select {
 	case d.others <- c:
-	case <-d.closed:
-		c.Close()
+	case <-d.closed: // what came through it is served on, unless all has stopped
+		last := &lastConn{Listener: d.Listener, conn: c}
+		d.peers.server.http.Serve(last)
+		if last.conn != nil {
+			c.Close()
+		}
 	}
 }
+
+// lastConn is a listener of one connection.
+type lastConn struct {
+	net.Listener
+	conn net.Conn
+}
+
+func (l *lastConn) Accept() (net.Conn, error) {
+	c := l.conn
+	if l.conn = nil; c == nil {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (l *lastConn) Close() error { return nil }
 
 // Accept returns the next connection for net/http.
 func (d *plainDoor) Accept() (net.Conn, error) {

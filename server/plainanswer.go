@@ -13,6 +13,10 @@ import (
 // tell its length. A longer one goes out in chunks.
 const wholeAnswer = 2 << 10
 
+// plainOwn are headers that are written here for each answer. A second length
+// would be read as one or the other.
+var plainOwn = []string{"Content-Length", "Date", "Transfer-Encoding"}
+
 // plainAnswer collects an answer, to be written at once. It is not for statuses
 // without a body, which no publish has.
 type plainAnswer struct {
@@ -27,21 +31,26 @@ type plainAnswer struct {
 	dateOf int64 // Unix time
 }
 
-// begin makes room for the next answer. What an unusual one took is not kept.
+// begin makes room for the next answer.
 func (a *plainAnswer) begin() {
 	clear(a.header)
-	if cap(a.body) > plainRoom {
+	a.status, a.body, a.writeBy = 0, a.body[:0], time.Time{}
+}
+
+// rest lets go of what an unusual answer took, while its connection is idle.
+func (a *plainAnswer) rest() {
+	if cap(a.body)+cap(a.out) > plainRoom {
 		a.body, a.out = nil, nil
 	}
-	a.status, a.body, a.writeBy = 0, a.body[:0], time.Time{}
 }
 
 // Header implements http.ResponseWriter.
 func (a *plainAnswer) Header() http.Header { return a.header }
 
-// WriteHeader implements http.ResponseWriter: the first call counts.
+// WriteHeader implements http.ResponseWriter: the first call counts. Answers of
+// 1xx, which come before the one that counts, are left out.
 func (a *plainAnswer) WriteHeader(status int) {
-	if a.status == 0 {
+	if a.status == 0 && status >= http.StatusOK {
 		a.status = status
 	}
 }
@@ -93,7 +102,9 @@ func (a *plainAnswer) appendHeader(out []byte) []byte {
 	}
 	a.names = a.names[:0]
 	for name := range a.header {
-		a.names = append(a.names, name)
+		if !slices.Contains(plainOwn, name) {
+			a.names = append(a.names, name)
+		}
 	}
 	slices.Sort(a.names)
 	for _, name := range a.names {

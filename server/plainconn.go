@@ -47,36 +47,48 @@ type plainConn struct {
 	length int    // of the body, as head says
 	served bool   // a request was answered
 
-	like    http.Request // as head says
-	request http.Request
-	body    plainBody
-	ctx     plainContext
-	answer  plainAnswer
+	like   *http.Request // as head says; its Header and URL are those of all like it
+	body   plainBody
+	ctx    *plainContext // of the request at hand
+	answer plainAnswer
 }
 
 func newPlainConn(s *Server, c *gateConn, d *plainDoor) *plainConn {
-	p := &plainConn{server: s, conn: c, door: d, headBy: time.Now().Add(s.config.HeadTimeout)}
-	p.ctx.conn, p.ctx.over = c, true
+	p := &plainConn{server: s, conn: c, door: d, headBy: headTime(s)}
 	p.answer.header = make(http.Header)
 	return p
+}
+
+// headTime is when a head that begins now has to be there; zero: whenever.
+func headTime(s *Server) time.Time {
+	if s.config.HeadTimeout <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(s.config.HeadTimeout)
 }
 
 // serve answers plain publishes until something else comes, or the end.
 func (c *plainConn) serve() {
 	defer c.door.peers.remove(c)
+	kept := true
+	defer func() { // also when a handler ends its goroutine
+		if kept {
+			c.conn.Close()
+		}
+	}()
 	defer c.recovered()
 	c.in = make([]byte, 0, plainRoom)
 	for c.await() {
 		size := c.recognise()
 		if size == 0 {
+			kept = false
 			c.handOver()
 			return
 		}
 		if !c.respond(size) {
-			break
+			return
 		}
 	}
-	c.conn.Close()
 }
 
 // recovered ends a connection whose handler panicked, as net/http does: without
@@ -86,8 +98,9 @@ func (c *plainConn) recovered() {
 	if cause == nil {
 		return
 	}
-	c.conn.Close()
-	c.ctx.end()
+	if c.ctx != nil {
+		c.ctx.end()
+	}
 	if cause != http.ErrAbortHandler {
 		c.server.http.ErrorLog.Printf("http: panic serving %v: %v\n%s", c.conn.RemoteAddr(), cause, debug.Stack())
 	}
@@ -117,13 +130,24 @@ func (c *plainConn) await() bool {
 	}
 	if n := lineEnds(c.in[:minRequest]); n > 0 {
 		c.drop(n)
-		c.headBy = time.Now().Add(c.server.config.HeadTimeout)
-		c.setReadDeadline(c.headBy, 0)
-		c.fill(minRequest) // if they do not come, net/http says so
 	}
+	c.wholeHead()
 	// net/http takes the preface of HTTP/2 only where a connection begins, which
 	// is what it would take this for.
 	return !bytes.HasPrefix(c.in, []byte("PRI ")) && c.begin()
+}
+
+// wholeHead waits for the rest of a head, as long as one may take: a stop ends
+// the connection meanwhile, since nothing was begun. If it does not come, or is
+// more than a plain publish may have, net/http says so.
+func (c *plainConn) wholeHead() {
+	if bytes.Contains(c.in, headEnd) {
+		return
+	}
+	c.headBy = headTime(c.server)
+	c.setReadDeadline(c.headBy, 0)
+	for len(c.in) < cap(c.in) && c.fill(len(c.in)+1) == nil && !bytes.Contains(c.in, headEnd) {
+	}
 }
 
 const minRequest = 4
@@ -194,7 +218,7 @@ func (c *plainConn) learn(head []byte) bool {
 	if !ok {
 		return false
 	}
-	c.like = *h.request().WithContext(&c.ctx)
+	c.like = h.request()
 	if from := c.conn.RemoteAddr(); from != nil {
 		c.like.RemoteAddr = from.String()
 	}
@@ -205,10 +229,9 @@ func (c *plainConn) learn(head []byte) bool {
 
 // respond has a request answered, and reports whether another may follow.
 func (c *plainConn) respond(size int) bool {
-	c.request = c.like // a handler may have changed the last
 	c.answer.begin()
-	c.ctx.begin()
-	c.server.http.Handler.ServeHTTP(&c.answer, &c.request)
+	c.ctx = &plainContext{conn: c.conn}
+	c.server.http.Handler.ServeHTTP(&c.answer, c.like.WithContext(c.ctx))
 	more, watched := c.ctx.end()
 	if watched { // which has taken the read deadline away
 		c.readBy = time.Time{}
@@ -228,6 +251,7 @@ func (c *plainConn) write(ending bool) bool {
 	out, ends := c.answer.bytes(ending)
 	c.setWriteDeadline(c.answer.writeBy)
 	_, err := c.conn.Write(out)
+	c.answer.rest()
 	return err == nil && !ends
 }
 

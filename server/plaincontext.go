@@ -7,26 +7,21 @@ import (
 	"time"
 )
 
-// plainContext is the context of a plain publish: it ends when the peer leaves
-// or the answer is made. net/http looks for a peer that leaves during each
-// request, with a goroutine and a call to the kernel; here somebody looks only
-// from when the end of it is first waited for, which is when a log has no room
-// or a key is being stored by another request.
+// plainContext is the context of one plain publish: it ends when the peer leaves
+// or the answer is made, and stays so, since who has it may ask it later.
+// net/http looks for a peer that leaves during each request, with a goroutine and
+// a call to the kernel; here somebody looks only from when the end of it is first
+// waited for, which is when a log has no room or a key is being stored by another
+// request.
 type plainContext struct {
 	conn net.Conn
 
 	mu      sync.Mutex // guards the rest
-	over    bool       // there is no request
+	over    bool       // the answer is made
 	gone    bool       // the peer has left
 	done    chan struct{}
 	watched chan struct{} // closed when nobody looks any more
 	read    []byte        // what came instead: the beginning of the next request
-}
-
-func (x *plainContext) begin() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.over, x.gone, x.done, x.watched, x.read = false, false, nil, nil, nil
 }
 
 // end ends it. It returns what was read meanwhile, at most one byte, and whether

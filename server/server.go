@@ -191,11 +191,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.conns.wake()
 	s.plain.close()
 	err := s.http.Shutdown(ctx)
-	if err == nil {
-		err = s.plain.wait(ctx)
-	}
-	if err == nil {
-		err = s.conns.wait(ctx)
+	// A listener that fails to close is no reason to leave those who are under way.
+	for _, wait := range []func(context.Context) error{s.plain.wait, s.conns.wait} {
+		if e := wait(ctx); err == nil {
+			err = e
+		}
 	}
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
