@@ -50,7 +50,8 @@ type Options struct {
 	// Ahead is how many bytes of zeros may stand in the file ahead of the log's
 	// end while it is open, which makes the sync of a small commit cheaper: up to
 	// 64 MiB, 1 MiB when 0, none when negative, and none in the modes that do not sync each
-	// commit. They are never more than was appended since Open, but for a page.
+	// commit. They are never more than was appended since Open, but for a page, nor
+	// than a 64th of what is free on the disk, where FS is Roomy.
 	Ahead int
 	// ReadOnly writes nothing, takes no lock, and shows the log as it is at
 	// Open: an unfinished last commit is simply not there yet, what another

@@ -17,9 +17,12 @@ import (
 const (
 	// worthCommits is how many commits have to fit: each byte is written twice.
 	worthCommits = 16
-	spacePage    = 4096
-	spaceWrite   = 64 << 10 // bytes of one write
-	maxSpace     = 64 << 20
+	// freeSpaces is how many times as much has to be free on the disk: on a nearly
+	// full one space for one log would be a refusal for another.
+	freeSpaces = 64
+	spacePage  = 4096
+	spaceWrite = 64 << 10 // bytes of one write
+	maxSpace   = 64 << 20
 )
 
 // space is what a writer has of it.
@@ -42,6 +45,10 @@ func (w *writer) prepare(c *commit) error {
 	if size < worthCommits*int64(len(c.frames)) {
 		return nil
 	}
+	if !w.roomFor(size) {
+		w.space.since = end
+		return nil
+	}
 	until := (end + size + spacePage - 1) / spacePage * spacePage
 	zeros := make([]byte, min(spaceWrite, until-end))
 	for at := end; at < until; {
@@ -53,6 +60,15 @@ func (w *writer) prepare(c *commit) error {
 	}
 	w.space.end = until
 	return nil
+}
+
+func (w *writer) roomFor(size int64) bool {
+	disk, ok := w.log.o.FS.(Roomy)
+	if !ok {
+		return true
+	}
+	free, err := disk.Free(w.log.dir)
+	return err != nil || free/freeSpaces >= size // where it is not known the write will tell
 }
 
 // unprepared gives back what was written of the space when there is no room for

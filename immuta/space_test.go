@@ -117,6 +117,33 @@ func TestALogThatWasKilledWithSpaceAheadGoesOnWhereItEnded(t *testing.T) {
 	})
 }
 
+// roomyFS is a file system that says how much is free on it.
+type roomyFS struct {
+	*faultfs.FS
+	free int64
+}
+
+func (f roomyFS) Free(string) (int64, error) { return f.free, nil }
+
+func TestOnANearlyFullDiskNoSpaceIsTakenFromOtherLogs(t *testing.T) {
+	for _, free := range []int64{100_000, 1 << 30} {
+		fs := faultfs.New()
+		log, err := immuta.Open(dir, name, immuta.Options{FS: roomyFS{fs, free}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		most := int64(0)
+		for range 400 {
+			write(t, log, 100)
+			most = max(most, spaceOf(t, fs, log))
+		}
+		if tight := free < 1<<20; tight && most > free/64+4096 || !tight && most < 10_000 {
+			t.Errorf("%d bytes are free: got %d bytes of space", free, most)
+		}
+		log.Close()
+	}
+}
+
 func TestADiskThatIsFullForTheSpaceAheadTakesTheCommit(t *testing.T) {
 	fs := faultfs.New()
 	log := open(t, fs, immuta.Options{})

@@ -69,7 +69,7 @@ func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Rece
 	receipt, err := n.log.Append(ctx, records)
 	n.room.ended(size, err == nil)
 	if full := outOfSpace(err); full || err == nil {
-		n.room.told(full)
+		n.room.told(n.name, full)
 	}
 	if err != nil {
 		return immuta.Receipt{}, 0, n.appendError(err)

@@ -39,14 +39,14 @@ type headroom struct {
 	known   int64 // free bytes at the last look, without what was stored since
 	flying  int64 // bytes of appends that have not ended: a look may not see them yet
 	looked  time.Time
-	low     bool      // nothing is taken
-	need    int64     // what the append wanted that made it so
-	blind   bool      // the disk could not be asked
-	refused time.Time // when the disk refused the last write; zero: it did not
+	low     bool                 // nothing is taken
+	need    int64                // what the append wanted that made it so
+	blind   bool                 // the disk could not be asked
+	refused map[string]time.Time // when the disk refused the last write of a namespace, if it did
 }
 
 func newHeadroom(dir string, o Options) *headroom {
-	h := &headroom{least: o.MinFree, free: o.free, now: o.Now, log: o.Logger}
+	h := &headroom{least: o.MinFree, free: o.free, now: o.Now, log: o.Logger, refused: make(map[string]time.Time)}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -137,19 +137,21 @@ func (h *headroom) problem() string {
 	return fmt.Sprintf("too little room on the disk: %d bytes are free, wanted at least %d", h.known, h.least+h.need)
 }
 
-// told notes what the disk said to an append.
-func (h *headroom) told(full bool) {
+// told notes what the disk said to an append. On a full one some namespaces go on
+// for a while, in space that their logs had before: that is no room for others.
+func (h *headroom) told(namespace string, full bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.refused = time.Time{}
 	if full {
-		h.refused = h.now()
+		h.refused[namespace] = h.now()
+	} else {
+		delete(h.refused, namespace)
 	}
 }
 
 // inspect returns the bytes that are free, nil when that is not known, and why
-// events are refused for want of them, if they are.
-func (h *headroom) inspect() (known *int64, problem string) {
+// events of a namespace are refused for want of them, if they are.
+func (h *headroom) inspect(namespace string) (known *int64, problem string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.least > 0 {
@@ -163,7 +165,8 @@ func (h *headroom) inspect() (known *int64, problem string) {
 	if h.low {
 		return known, h.problem()
 	}
-	if since := h.now().Sub(h.refused); !h.refused.IsZero() && since >= 0 && since < refusedFor {
+	at, refused := h.refused[namespace]
+	if since := h.now().Sub(at); refused && since >= 0 && since < refusedFor {
 		problem = "the disk is full: it has refused the last event that came"
 	}
 	return known, problem

@@ -115,7 +115,7 @@ func TestWhatIsOnItsWayToTheDiskIsNotGivenAwayTwice(t *testing.T) {
 	if taken != 9 { // 8.5 MiB each, of 80
 		t.Errorf("took %d batches of 8 MiB at once, want 9", taken)
 	}
-	if _, problem := h.inspect(); problem != "" {
+	if _, problem := h.inspect("orders"); problem != "" {
 		t.Errorf("got %q, want small events to be taken still", problem)
 	}
 	for range taken {
@@ -211,6 +211,24 @@ func TestARefusedWriteMakesTheNamespaceUnreadyForAWhile(t *testing.T) {
 	mustAppend(t, e, strange(0, 1)...)
 	if got := e.Inspect("orders").Problem; got != "" {
 		t.Errorf("after an event was taken: got %q", got)
+	}
+}
+
+// A namespace whose log has space in its file takes events on a full disk; who
+// publishes to the others is to be told.
+func TestANamespaceThatGoesOnDoesNotMakeOneReadyThatTheDiskHasRefused(t *testing.T) {
+	h := newHeadroom("", Options{Logger: slog.New(slog.DiscardHandler)})
+	h.told("orders", true)
+	h.told("app", false)
+	if _, problem := h.inspect("orders"); !strings.Contains(problem, "full") {
+		t.Errorf("orders: got problem %q, want a full disk", problem)
+	}
+	if _, problem := h.inspect("app"); problem != "" {
+		t.Errorf("app: got problem %q, want none", problem)
+	}
+	h.told("orders", false)
+	if _, problem := h.inspect("orders"); problem != "" {
+		t.Errorf("orders, when it takes events again: got problem %q", problem)
 	}
 }
 

@@ -24,7 +24,7 @@ func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
 	if s.Sealed {
 		info.KeyID = hex.EncodeToString(s.KeyID[:])
 	}
-	info.FreeBytes, info.Problem = n.room.inspect()
+	info.FreeBytes, info.Problem = n.room.inspect(n.name)
 	if s.Err != nil {
 		info.Problem = s.Err.Error()
 	}
