@@ -47,7 +47,7 @@ type Notice struct {
 	Path   string
 	Offset int64  // where in Path
 	Bytes  int64  // how many bytes it is about
-	Saved  string // TornTail: the file that holds the bytes that were cut
+	Saved  string // TornTail: the file that holds the bytes that were cut; empty when all were zero
 	Err    error  // what was met, when there was an error
 	Text   string // all of it in a sentence
 }
@@ -57,7 +57,7 @@ type NoticeKind string
 
 const (
 	TornTail     NoticeKind = "torn tail"     // an unfinished last commit was cut at open
-	Unclosed     NoticeKind = "unclosed"      // zeros behind the last commit were cut at open
+	Unclosed     NoticeKind = "unclosed"      // zeros behind the last commit were cut at open, of a log that syncs each commit
 	Corrupt      NoticeKind = "corrupt"       // damage was found at open; the log takes no appends
 	IndexRebuilt NoticeKind = "index rebuilt" // the index was missing or wrong and was made anew
 	IndexStopped NoticeKind = "index stopped" // the index cannot be written; the next open takes longer

@@ -49,15 +49,15 @@ type Options struct {
 	Sealing   Sealing       // nil: a plain log
 	// Ahead is how many bytes of zeros may stand in the file ahead of the log's
 	// end while it is open, which makes the sync of a small commit cheaper: up to
-	// 64 MiB, 1 MiB when 0, none when negative, and none in the modes that do not sync each
-	// commit. They are never more than was appended since Open, but for a page, nor
+	// 64 MiB, 1 MiB when 0, none when negative, and none in the modes that do not
+	// sync each commit. They are never more than was appended since Open, but for a page, nor
 	// than a 64th of what is free on the disk, where FS is Roomy.
 	Ahead int
 	// ReadOnly writes nothing, takes no lock, and shows the log as it is at
 	// Open: an unfinished last commit is simply not there yet, what another
 	// process appends later is not followed. Such a log may be one that another
-	// process is writing to: Open syncs the file before it shows it, so that a power cut takes
-	// back nothing of what it shows; not with SyncOS, which does not promise that.
+	// process is writing to: Open syncs the file before it shows it, so that a
+	// power cut takes back nothing of what it shows; not with SyncOS, which does not promise that.
 	// (Where that is not possible, as on a read-only file system, it goes on; a
 	// disk that fails to is an error.)
 	ReadOnly bool
