@@ -280,3 +280,24 @@ func TestAFailedWriteOfSpaceEndsAppendingAsAnyFailedWrite(t *testing.T) {
 		t.Errorf("got %v and %v, want EIO", failed, log.Err())
 	}
 }
+
+// In the modes that make no space zeros at the end were commits, and may have been
+// answered: they count as cut.
+func TestZerosBehindALogThatMakesNoSpaceAreCountedAsCut(t *testing.T) {
+	s := makeSmall(t, immuta.Options{}, someCommits...)
+	for _, mode := range []immuta.SyncMode{immuta.SyncAlways, immuta.SyncInterval, immuta.SyncOS} {
+		var said []immuta.Notice
+		log := open(t, diskOf(append(slices.Clone(s.log), make([]byte, 700)...)), immuta.Options{Sync: mode, Report: func(n immuta.Notice) {
+			if n.Kind != immuta.IndexRebuilt {
+				said = append(said, n)
+			}
+		}})
+		kind, cuts := immuta.TornTail, 1
+		if mode == immuta.SyncAlways {
+			kind, cuts = immuta.Unclosed, 0
+		}
+		if len(said) != 1 || said[0].Kind != kind || said[0].Saved != "" || log.Stat().TornCuts != cuts {
+			t.Errorf("%s: got %+v and %d cuts, want one notice of kind %q", mode, said, log.Stat().TornCuts, kind)
+		}
+	}
+}
