@@ -88,13 +88,13 @@ func (c *scan) measure() (err error) {
 // counts as many as its bytes could hold. In a sealed log no header without its
 // box is believed: a smaller count in it would have indexes given twice.
 func (c *scan) lostAtEnd(bad *flaw, data int64) (lost uint64, atMost bool) {
-	rest := data - c.at
+	// What follows may end in zeros, which records that are empty are.
+	rest := min(c.size, data+maxCount) - c.at
 	if c.sealer == nil && bad.trusted && !bad.order && bad.h.first == c.expect {
 		lost, atMost = uint64(bad.h.count), bad.h.flags&flagAtMost != 0
-		rest -= bad.h.frame()
-	} else {
-		// The last block may end in zeros, which records that are empty are.
-		rest = min(c.size, data+maxCount) - c.at
+		if rest -= bad.h.frame(); bad.h.last() && data <= c.at+bad.h.frame() {
+			return lost, atMost // nothing follows
+		}
 	}
 	if rest <= 0 {
 		return lost, atMost

@@ -296,6 +296,28 @@ func takesAllIndexes(t *testing.T, o immuta.Options, records, space int) {
 	}
 }
 
+// TestDamageWhoseNextBlockIsCutToZerosTakesItsIndexToo has a broken block that is
+// counted by its header, and of the block behind it so little, or nothing, that
+// no record seems to fit.
+func TestDamageWhoseNextBlockIsCutToZerosTakesItsIndexToo(t *testing.T) {
+	forSealings(t, func(t *testing.T, o immuta.Options) {
+		end := makeSmall(t, o, []string{strings.Repeat("x", 400)}).ends[1]
+		for _, left := range []int{0, 8, 40} { // bytes of the second block
+			first := strings.Repeat("x", 400+(2*512-left-end%512)%512)
+			s := makeSmall(t, o, []string{first, "second"})
+			start := makeSmall(t, o, []string{first}).ends[1]
+			if (start+left)%512 != 0 {
+				t.Fatalf("the second block starts at %d, want it %d in front of a sector", start, left)
+			}
+			s.log[s.ends[0]+100] ^= 0x55
+			clear(s.log[start+left:])
+			if !s.repaired(t, s.log, nil) {
+				t.Fatalf("with %d bytes of the second block: not repaired", left)
+			}
+		}
+	})
+}
+
 func TestDamageAtTheEndTakesAtLeastOneIndex(t *testing.T) {
 	s := makeSmall(t, immuta.Options{}, []string{strings.Repeat("x", 512-56-128-56-2)}, []string{"answered, and not zero"})
 	if (s.ends[1]+56)%512 != 0 {
