@@ -138,7 +138,7 @@ func (s *Stream) rested(c *cursor) bool {
 		c.shift(len(c.queue))
 	}
 	failed := c.err != nil && len(c.queue) == 0 && len(c.rest) == 0
-	noRoom := s.flights.full() || s.limited()
+	noRoom := s.flights.full() || s.limited() || s.taker.isFull()
 	s.starved = s.starved || noRoom
 	s.mu.Unlock()
 	if done && c.mode != reading {
@@ -202,15 +202,23 @@ func (s *Stream) emit(c *cursor, e *bus.Event, owned bool) bool {
 		s.chunk.Count++
 		return true
 	}
-	if s.flights.full() {
+	if s.flights.full() || s.taker.isFull() {
 		s.starved = true
 		return false
 	}
+	before, owed := c.owed.owes(e.Index)
+	if !owed {
+		return true
+	}
+	if s.flights != nil && !owned {
+		e = own(e)
+	}
+	if before != nil {
+		s.flights.bringBack(c, e, before)
+		return true
+	}
 	if s.flights != nil {
-		if !owned {
-			e = own(e)
-		}
-		s.flights.launch(c, e, time.Now())
+		s.flights.launch(c, e, time.Now()).give(s.taker)
 	}
 	s.deliver(e, 1, c.feed.namespace)
 	return true

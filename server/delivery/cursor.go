@@ -27,13 +27,14 @@ type cursor struct {
 	until    uint64 // 0, or one past the last
 	sink     *sink  // guarded by feed.mu
 
-	reader   Reader // only Next's goroutine
-	readerAt uint64 // where the reader goes on
-	subject  string // the last one matched against patterns
-	matches  bool   // what came of it
-	gap      *Gap   // found and not yet said
-	looked   bool   // for damage at the log's end, which is said once
-	unasked  uint64 // from here on the source has not been asked what to skip
+	reader   Reader    // only Next's goroutine
+	readerAt uint64    // where the reader goes on
+	subject  string    // the last one matched against patterns
+	matches  bool      // what came of it
+	gap      *Gap      // found and not yet said
+	looked   bool      // for damage at the log's end, which is said once
+	unasked  uint64    // from here on the source has not been asked what to skip
+	owed     *Progress // of a named consumer that goes on: what is still to be delivered; nil: all
 
 	// Guarded by stream.mu. Only Next's goroutine writes mode and rest, and, but
 	// for push, pos, so it may read them without; push is for a mode in which it

@@ -37,11 +37,21 @@
 // lock; who removes it acts on it, the others find nothing. Deadlines are looked
 // at by Next, so a stream needs no goroutine of the hub's.
 //
+// # Named consumers
+//
+// A Consumer is a Stream with acknowledgement that several members take from in
+// turns, while somebody is connected; while nobody is, it is its Progress. What
+// is said of its events is written to the Journal before it is acted on, one note
+// at a time, so that what is read back is what was answered. A stream that goes
+// on from a Progress passes over what is settled, and takes what was out before
+// as flights that wait: a restart and a reconnect are one and the same thing.
+//
 // # Locks
 //
 // From left to right; never the other way, and none twice:
 //
-//	feed.mu → Stream.mu → view.mu
+//	Consumer.turn → Consumer.mu → feed.mu → Stream.mu → view.mu
+//	Stream.mu → queue.mu
 //	inboxes.mu → Stream.mu, Inbox.mu
 //	anything → Hub.mu
 //

@@ -75,6 +75,13 @@ type Options struct {
 	// any other error is Settle's. It is called without a lock. nil: nothing is
 	// found.
 	Lookup func(namespace, id string) (*bus.Event, error)
+
+	// Journal keeps what named consumers have come to. nil: there can be none.
+	Journal Journal
+	// Bury keeps a dead letter of a named consumer, and returns once it is durable.
+	// It is called without a lock. It may be called twice for one event, when a
+	// crash came in between.
+	Bury func(DeadLetter) error
 }
 
 // Hub hands committed events to streams. All methods may be called from many
@@ -89,6 +96,8 @@ type Hub struct {
 	dedup     *Dedup
 	flown     flown // over all streams
 	confirms  confirms
+	journal   Journal
+	bury      func(DeadLetter) error
 	inboxes   inboxes
 
 	ctx    context.Context // of the feeds' goroutines
@@ -99,6 +108,8 @@ type Hub struct {
 	closed    bool
 	streams   map[*Stream]struct{}
 	consumers map[string]*Stream
+	members   map[string]*Member
+	named     map[consumerKey]*Consumer
 }
 
 // NewHub returns a hub for the declared namespaces. It starts nothing: the
@@ -114,6 +125,10 @@ func NewHub(src Source, namespaces []string, o Options) *Hub {
 		flown:     flown{most: int64(orDefault(o.FlightBytes, 256<<20)), waiting: make(map[*Stream]struct{})},
 		streams:   make(map[*Stream]struct{}),
 		consumers: make(map[string]*Stream),
+		members:   make(map[string]*Member),
+		named:     make(map[consumerKey]*Consumer),
+		journal:   o.Journal,
+		bury:      o.Bury,
 	}
 	// A slab counts whole, so one must not be the budget.
 	h.slabBytes = max(firstSlab, min(orDefault(o.SlabBytes, 256<<10), h.viewBytes/4))
@@ -236,9 +251,14 @@ func (h *Hub) Streams(namespace string) int {
 	n := 0
 	for s := range h.streams {
 		for _, c := range s.cursors {
-			if c.feed.namespace == namespace {
+			if s.consumer == nil && c.feed.namespace == namespace {
 				n++
 			}
+		}
+	}
+	for _, m := range h.members {
+		if m.consumer.spec.Namespace == namespace {
+			n++
 		}
 	}
 	return n

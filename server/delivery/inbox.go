@@ -129,7 +129,7 @@ func (s *Stream) takeInbox() {
 
 // launchInbox delivers one inbox event, unless the window has no room.
 func (s *Stream) launchInbox(e *bus.Event) bool {
-	if s.flights != nil && !s.flights.launch(nil, e, time.Now()) {
+	if s.flights != nil && s.flights.launch(nil, e, time.Now()) == nil {
 		s.starved = true
 		return false
 	}

@@ -14,6 +14,8 @@ type flight struct {
 	sentAt  time.Time
 	due     time.Time // deadline of the delivery, or when it may go out again
 	slot    int       // in flights.heap
+	owner   *Member   // of a named consumer: who has it; nil: nobody
+	dying   bool      // it has had its last attempt, and becomes a dead letter
 	twin    *flight   // another event with the same id, delivered later
 
 	prev, next *flight // in index order, in cursor.unacked
@@ -85,23 +87,35 @@ func (fs *flights) end() {
 	fs.stream.hub.flown.forget(fs.stream)
 }
 
-// launch notes a first delivery, or reports that the window has no room. e is
-// kept until it is settled, so it must not share memory with others.
-func (fs *flights) launch(c *cursor, e *bus.Event, now time.Time) bool {
+// launch notes a first delivery; nil says that the window has no room. e is kept
+// until it is settled, so it must not share memory with others.
+func (fs *flights) launch(c *cursor, e *bus.Event, now time.Time) *flight {
 	if fs.full() {
-		return false
+		return nil
 	}
-	fl := &flight{event: e, cursor: c, attempt: 1, sentAt: now, due: now.Add(fs.spec.Redelivery)}
-	if first := fs.byID[e.Id]; first != nil {
+	fl := &flight{event: e, cursor: c, attempt: 1, sentAt: now, due: now.Add(fs.spec.wait(1))}
+	fs.enter(fl)
+	return fl
+}
+
+// bringBack takes an event in that was delivered before, by a stream that is
+// gone, and waits to go out again.
+func (fs *flights) bringBack(c *cursor, e *bus.Event, before *Attempt) {
+	fs.enter(&flight{event: e, cursor: c, attempt: before.Count, due: before.Due})
+}
+
+// enter takes a flight in.
+func (fs *flights) enter(fl *flight) {
+	id := fl.event.Id
+	if first := fs.byID[id]; first != nil {
 		first.join(fl)
 	} else {
-		fs.byID[e.Id] = fl
+		fs.byID[id] = fl
 	}
-	if c != nil {
-		c.unacked.push(fl)
+	if fl.cursor != nil {
+		fl.cursor.unacked.push(fl)
 	}
 	fs.push(fl)
-	return true
 }
 
 // join appends a flight with the same id: ids that publishers choose may
@@ -126,6 +140,7 @@ func (fs *flights) remove(fl *flight) {
 		fs.byID[id].part(fl)
 	}
 	fl.twin = nil
+	fl.give(nil)
 	if fl.cursor != nil {
 		fl.cursor.unacked.remove(fl)
 	}
@@ -148,6 +163,25 @@ func (fs *flights) due() (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return fs.heap[0].due, true
+}
+
+// expire takes from a member what it has had its time with.
+func (fs *flights) expire(m *Member, now time.Time) {
+	for _, fl := range fs.heap {
+		if fl.owner == m && !fl.due.After(now) {
+			fl.give(nil)
+		}
+	}
+}
+
+// dueOf is when the next flight of a member wants attention.
+func (fs *flights) dueOf(m *Member) (due time.Time) {
+	for _, fl := range fs.heap {
+		if fl.owner == m && (due.IsZero() || fl.due.Before(due)) {
+			due = fl.due
+		}
+	}
+	return due
 }
 
 // reschedule moves a flight to another time.

@@ -14,6 +14,10 @@ const (
 	maxBackoff = time.Second
 )
 
+// buryAgain is after which time a dead letter that could not be kept is tried
+// again.
+const buryAgain = 5 * time.Second
+
 // redeliver puts what is due into the chunk: again, or as dead after the last
 // attempt. It runs in Next, so a deadline needs no goroutine, and a late
 // acknowledgement that comes before Next still counts. The caller holds s.mu.
@@ -25,13 +29,18 @@ func (s *Stream) redeliver() {
 			return
 		}
 		fl := s.flights.heap[0]
+		fl.give(nil) // whoever had it has had his time
 		if s.flights.spent(fl) {
 			s.bury(fl)
 			continue
 		}
+		if s.taker.isFull() {
+			return
+		}
 		fl.attempt++
 		fl.sentAt = now
-		s.flights.reschedule(fl, now.Add(s.flights.spec.Redelivery))
+		s.flights.reschedule(fl, now.Add(s.flights.spec.wait(fl.attempt)))
+		fl.give(s.taker)
 		s.deliver(fl.event, fl.attempt, fl.namespace())
 	}
 }
@@ -41,8 +50,15 @@ func (fs *flights) spent(fl *flight) bool {
 	return fs.spec.Attempts > 0 && fl.attempt >= fs.spec.Attempts
 }
 
-// bury takes a flight out and says so.
+// bury takes a flight out and says so. A named consumer's stays until it is
+// kept as a dead letter; if that fails, it is said again.
 func (s *Stream) bury(fl *flight) {
+	if s.consumer != nil {
+		fl.dying = true
+		s.flights.reschedule(fl, time.Now().Add(buryAgain))
+		s.chunk.Dead = append(s.chunk.Dead, Delivery{Event: fl.event, Attempt: fl.attempt, Namespace: fl.namespace()})
+		return
+	}
 	s.flights.remove(fl)
 	s.flights.dead.add(fl.event.Id)
 	s.chunk.Dead = append(s.chunk.Dead, Delivery{Event: fl.event, Attempt: fl.attempt, Namespace: fl.namespace()})
@@ -62,11 +78,16 @@ func (fs *flights) refuse(fl *flight, delay time.Duration, now time.Time) {
 		fs.reschedule(fl, now)
 		return
 	}
+	fs.reschedule(fl, fl.soonest(delay, now))
+}
+
+// soonest is when a refused flight may go out again.
+func (fl *flight) soonest(delay time.Duration, now time.Time) time.Time {
 	due := now.Add(max(delay, 0))
 	if soonest := fl.sentAt.Add(backoff(fl.attempt)); due.Before(soonest) {
-		due = soonest
+		return soonest
 	}
-	fs.reschedule(fl, due)
+	return due
 }
 
 func backoff(attempt int) time.Duration {

@@ -95,6 +95,7 @@ func (c *cursor) readLog() (ready bool) {
 // read: who resumes from it goes on behind them. There may be damage among them
 // that is not said, when the source knows that it is not of what is wanted.
 func (c *cursor) skip() {
+	c.pass()
 	if c.pos < c.unasked {
 		return
 	}
@@ -109,6 +110,18 @@ func (c *cursor) skip() {
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
 	c.pos = at
+}
+
+// pass moves the position over what a named consumer has settled: one event that
+// was never acknowledged may lie millions in front of the others.
+func (c *cursor) pass() {
+	if c.owed == nil {
+		return
+	}
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	c.pos = max(c.pos, c.owed.after(c.pos))
+	c.owed.passed(c.pos)
 }
 
 func (c *cursor) take(events []bus.Event) {

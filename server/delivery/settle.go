@@ -51,8 +51,11 @@ func (h *Hub) Settle(consumerID string, eventIDs []string, v Verdict, upTo bool)
 		return nil, bus.ErrInvalidParameter.With("verdict %d: wanted one of ack, nak, term, wip", v.Kind)
 	}
 	h.mu.Lock()
-	s := h.consumers[consumerID]
+	s, m := h.consumers[consumerID], h.members[consumerID]
 	h.mu.Unlock()
+	if m != nil {
+		return m.consumer.Settle(eventIDs, v, upTo)
+	}
 	if s == nil {
 		return nil, unknownConsumer(consumerID)
 	}
@@ -232,7 +235,7 @@ func (s *Stream) apply(fl *flight, v Verdict) Settled {
 	case Nak:
 		s.flights.refuse(fl, v.Delay, now)
 	case Wip:
-		s.flights.reschedule(fl, now.Add(s.flights.spec.Redelivery))
+		s.flights.reschedule(fl, now.Add(s.flights.spec.wait(fl.attempt)))
 	case Term:
 		s.flights.remove(fl)
 		s.flights.termed.add(fl.event.Id)

@@ -239,7 +239,12 @@ func open(t testing.TB, h *Hub, spec Spec) *Stream {
 	return s
 }
 
-func next(t testing.TB, s *Stream) Chunk {
+// taker is a Stream, or a Member.
+type taker interface {
+	Next(ctx context.Context) (Chunk, error)
+}
+
+func next(t testing.TB, s taker) Chunk {
 	t.Helper()
 	chunk, err := s.Next(t.Context())
 	if err != nil {
@@ -249,7 +254,7 @@ func next(t testing.TB, s *Stream) Chunk {
 }
 
 // nothing fails when there is something to send within d of the bubble's time.
-func nothing(t testing.TB, s *Stream, d time.Duration) {
+func nothing(t testing.TB, s taker, d time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
@@ -273,7 +278,7 @@ func show(c Chunk) string {
 	return text
 }
 
-func wantChunk(t testing.TB, s *Stream, want string) Chunk {
+func wantChunk(t testing.TB, s taker, want string) Chunk {
 	t.Helper()
 	chunk := next(t, s)
 	if got := show(chunk); got != want {

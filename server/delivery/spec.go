@@ -42,6 +42,17 @@ type AckSpec struct {
 	Redelivery time.Duration // how long an event is out before it is delivered again; 5 s when 0
 	Attempts   int           // deliveries in all; 0: without end
 	Inflight   int           // unacknowledged events at once, those that wait for redelivery included; 64 when 0
+	// Backoff, when there is one, stands for Redelivery: the n-th time an event is
+	// out it is for the n-th of these, from the last one on for the last.
+	Backoff []time.Duration
+}
+
+// wait is how long an event is out the n-th time.
+func (a *AckSpec) wait(n int) time.Duration {
+	if len(a.Backoff) == 0 {
+		return a.Redelivery
+	}
+	return a.Backoff[min(n, len(a.Backoff))-1]
 }
 
 // Defaults of AckSpec.

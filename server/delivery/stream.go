@@ -38,6 +38,9 @@ type Stream struct {
 	inbox   []*bus.Event
 	flights *flights // nil: ack=none
 	recent  recent   // inbox events that were handed on
+	taker   *Member  // who takes from the stream of a named consumer now
+
+	consumer *Consumer // whose stream it is; nil: that of one subscriber
 }
 
 // notify makes Next, or who calls Poll, look again. It never blocks.

@@ -1,0 +1,206 @@
+package delivery
+
+import (
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Member is one connection of a named consumer. It is used like a Stream: Next,
+// or Poll, by one goroutine at a time, everything else from any.
+type Member struct {
+	consumer *Consumer
+	id       string
+	limit    int    // 0: none
+	until    uint64 // 0, or one past the last index to wait for
+	lease    bool
+	call     func()
+	wake     chan struct{} // holds a token when something may have come; nil with call
+	timer    *time.Timer
+	taken    int         // deliveries
+	full     atomic.Bool // it has as much as it may have; written with Stream.mu held
+	closed   atomic.Bool
+
+	held  int // unacknowledged events that it has; guarded by Stream.mu, as is share
+	share int // how many it may have
+
+	waits bool // it stands in the queue, whose lock guards this
+}
+
+// MemberSpec says how a connection takes from a named consumer.
+type MemberSpec struct {
+	ID    string // by which Hub.Settle finds it; "" when it settles by the consumer's name only
+	Limit int    // deliveries, those of redeliveries included; 0: no limit
+	Until bool   // end where the log ends now
+	// Lease says that what it was given stays out when it leaves, until its time is
+	// over. Otherwise others get it at once.
+	Lease bool
+	// Wake is for who calls Poll, as that of Spec.
+	Wake func()
+}
+
+// Poll is that of a Stream.
+func (m *Member) Poll() (chunk Chunk, due time.Time, err error) {
+	for {
+		chunk, idle, due, err := m.consumer.take(m)
+		if err != nil || !chunk.Empty() || idle {
+			return chunk, due, err
+		}
+	}
+}
+
+// Next is that of a Stream. io.EOF is the end of a bounded member: it has had its
+// limit, or all there was, and, unless it leases, what it has was settled.
+func (m *Member) Next(ctx context.Context) (Chunk, error) {
+	for {
+		chunk, due, err := m.Poll()
+		if err != nil || !chunk.Empty() {
+			return chunk, err
+		}
+		select {
+		case <-ctx.Done():
+			return Chunk{}, ctx.Err()
+		case <-m.wake:
+		case <-m.deadline(due):
+		}
+	}
+}
+
+func (m *Member) deadline(due time.Time) <-chan time.Time {
+	if due.IsZero() {
+		return nil
+	}
+	wait := max(time.Until(due), 0)
+	if m.timer == nil {
+		m.timer = time.NewTimer(wait)
+	} else {
+		m.timer.Reset(wait)
+	}
+	return m.timer.C
+}
+
+// Positions returns the place of the consumer, which the server keeps: there is
+// no need to name it for going on.
+func (m *Member) Positions() []Position {
+	return []Position{{Namespace: m.consumer.spec.Namespace, Next: m.consumer.floor()}}
+}
+
+// Close leaves the consumer. Unless it leases, what it has not acknowledged goes
+// to the others at once. A second call does nothing.
+func (m *Member) Close() {
+	if !m.closed.Swap(true) {
+		m.consumer.part(m)
+	}
+}
+
+// isFull reports whether the member may not take more. The caller holds
+// Stream.mu.
+func (m *Member) isFull() bool {
+	if m == nil {
+		return false
+	}
+	full := m.held >= m.share || m.limit > 0 && m.taken >= m.limit
+	m.full.Store(full)
+	return full
+}
+
+// give says who has a flight, nil for nobody. The caller holds Stream.mu.
+func (fl *flight) give(m *Member) {
+	if fl.owner != nil {
+		fl.owner.held--
+		fl.owner.full.Store(false)
+	}
+	if fl.owner = m; m != nil {
+		m.held++
+		m.taken++
+	}
+}
+
+// over returns io.EOF when a bounded member has had all. The caller holds
+// Stream.mu; position is that of the stream.
+func (m *Member) over(position uint64) error {
+	done := m.limit > 0 && m.taken >= m.limit || m.until > 0 && position >= m.until
+	if done && (m.lease || m.held == 0) {
+		return io.EOF
+	}
+	return nil
+}
+
+func (m *Member) notify() {
+	if m.call != nil {
+		m.call()
+		return
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// queue wakes one of those who wait for an event: a thousand workers must not
+// all run for each.
+type queue struct {
+	mu      sync.Mutex // nothing else is locked under it
+	waiting []*Member
+	again   bool // something came while nobody waited
+}
+
+func (q *queue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, m := range q.waiting {
+		if !m.full.Load() {
+			q.remove(i)
+			m.notify()
+			return
+		}
+	}
+	q.again = true
+}
+
+// all wakes everybody.
+func (q *queue) all() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, m := range q.waiting {
+		m.waits = false
+		m.notify()
+	}
+	clear(q.waiting)
+	q.waiting, q.again = q.waiting[:0], true
+}
+
+// rest lets a member wait, unless it has to look again.
+func (q *queue) rest(m *Member) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.again && !m.full.Load() {
+		q.again = false
+		return false
+	}
+	if !m.waits {
+		m.waits = true
+		q.waiting = append(q.waiting, m)
+	}
+	return true
+}
+
+// leave takes a member out that does not wait any more.
+func (q *queue) leave(m *Member) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if m.waits {
+		q.remove(slices.Index(q.waiting, m))
+	}
+}
+
+// remove keeps the order, so that work goes around.
+func (q *queue) remove(i int) {
+	q.waiting[i].waits = false
+	n := copy(q.waiting[i:], q.waiting[i+1:])
+	q.waiting[i+n] = nil
+	q.waiting = q.waiting[:i+n]
+}

@@ -1,0 +1,207 @@
+package delivery
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// notes is what a named consumer has to write down. One note is under way at a
+// time, and all who come meanwhile go into the next: so they are read back in the
+// order in which they were acted on, and a thousand acknowledgements are a few
+// commits.
+type notes struct {
+	consumer *Consumer
+	mu       sync.Mutex // guards the rest; Consumer.mu is not taken under it
+	waiting  []*decision
+	writing  bool
+	since    int  // bytes of notes since the last one with all there is
+	begun    bool // there was one
+}
+
+// decision is what one caller wants to be durable.
+type decision struct {
+	settled  []stored
+	again    []retry
+	state    *Progress // instead of where it is
+	reopened []uint64
+	done     chan struct{}
+	err      error
+}
+
+// stored names an event of the log.
+type stored struct {
+	index uint64
+	id    string
+}
+
+// retry is an event that is to be delivered again.
+type retry struct {
+	stored
+	count int
+	due   time.Time
+}
+
+// fullNoteBytes is how many bytes of notes there may be before one says all
+// again, when that is smaller.
+const fullNoteBytes = 4 << 10
+
+// commit has a decision written down and acted on.
+func (n *notes) commit(d *decision) error {
+	d.done = make(chan struct{})
+	n.mu.Lock()
+	n.waiting = append(n.waiting, d)
+	if !n.writing {
+		ctx, ok := n.consumer.hub.enter()
+		if !ok {
+			n.waiting = n.waiting[:len(n.waiting)-1]
+			n.mu.Unlock()
+			return ErrClosed
+		}
+		n.writing = true
+		go n.write(context.WithoutCancel(ctx))
+	}
+	n.mu.Unlock()
+	<-d.done
+	return d.err
+}
+
+// write writes until nothing waits.
+func (n *notes) write(ctx context.Context) {
+	defer n.consumer.hub.leave()
+	for {
+		n.mu.Lock()
+		batch := n.waiting
+		n.waiting = nil
+		if len(batch) == 0 {
+			n.writing = false
+			n.mu.Unlock()
+			return
+		}
+		n.mu.Unlock()
+		note := n.compose(batch)
+		err := n.consumer.hub.journal.Write(ctx, note)
+		if err == nil {
+			n.consumer.act(batch)
+			n.written(&note)
+		}
+		for _, d := range batch {
+			d.err = err
+			close(d.done)
+		}
+	}
+}
+
+// compose makes one note of several decisions.
+func (n *notes) compose(batch []*decision) Note {
+	c := n.consumer
+	note := Note{Namespace: c.spec.Namespace, Consumer: c.spec.Name}
+	for _, d := range batch {
+		if d.state != nil {
+			note.State, note.Settled, note.Again, note.Reopened = d.state, nil, nil, nil
+		}
+		d.tell(&note)
+	}
+	if note.State == nil && n.wantsAll() {
+		c.mu.Lock()
+		at := c.progress()
+		all := at.clone()
+		c.mu.Unlock()
+		note.State = &all
+	}
+	return note
+}
+
+// wantsAll reports whether the next note has to say all there is: the first does,
+// and then one whenever the notes have grown to several times that.
+func (n *notes) wantsAll() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.begun || n.since > fullNoteBytes
+}
+
+func (n *notes) written(note *Note) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if note.State != nil {
+		n.begun = true
+		n.since = -2 * note.size() // so that saying all stays the smaller part
+		return
+	}
+	n.since += note.size()
+}
+
+// act does what was written down.
+func (c *Consumer) act(batch []*decision) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count.moved = time.Now()
+	for _, d := range batch {
+		switch {
+		case d.state != nil:
+			c.move(*d.state)
+		case len(d.reopened) > 0:
+			at := c.progress()
+			at = at.clone()
+			for _, index := range d.reopened {
+				at.reopen(index)
+			}
+			c.move(at)
+		case c.stream != nil:
+			c.stream.act(d)
+		default:
+			var note Note
+			d.tell(&note)
+			c.at.Apply(note)
+		}
+	}
+	c.queue.wake()
+}
+
+// tell adds a decision to a note.
+func (d *decision) tell(note *Note) {
+	for _, e := range d.settled {
+		note.Settled = append(note.Settled, e.index)
+	}
+	note.Reopened = append(note.Reopened, d.reopened...)
+	for _, r := range d.again {
+		note.Again = append(note.Again, Attempt{Index: r.index, Count: r.count, Due: r.due})
+	}
+}
+
+// act does to a stream what was written down. Of what is no longer in flight, or
+// not yet again, its progress knows.
+func (s *Stream) act(d *decision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range d.settled {
+		fl := s.flights.at(e)
+		if fl == nil {
+			if c := s.cursors[0]; e.index >= c.pos {
+				c.owed.settle(e.index)
+			}
+			continue
+		}
+		owner := fl.owner
+		s.flights.remove(fl)
+		if owner != nil { // it has room, or had waited for this to end
+			owner.notify()
+		}
+	}
+	for _, r := range d.again {
+		if fl := s.flights.at(r.stored); fl != nil && !fl.dying {
+			fl.give(nil)
+			s.flights.reschedule(fl, r.due)
+		}
+	}
+}
+
+// at returns the flight of an event, nil when there is none.
+func (fs *flights) at(e stored) *flight {
+	for fl := fs.byID[e.id]; fl != nil; fl = fl.twin {
+		if fl.event.Index == e.index {
+			return fl
+		}
+	}
+	return nil
+}

@@ -1,0 +1,253 @@
+package delivery
+
+import (
+	"errors"
+	"time"
+
+	"example.com/bus"
+)
+
+// Settle is Hub.Settle for a named consumer: from any connection, or from none.
+// It returns once what was said is durable, so that what was acknowledged is
+// never delivered again, whatever crashes. Errors beside those of Hub.Settle: the
+// Journal's, after which nothing has changed.
+func (c *Consumer) Settle(eventIDs []string, v Verdict, upTo bool) ([]Settled, error) {
+	known := make(map[string]*bus.Event)
+	for {
+		if err := c.look(known, eventIDs); err != nil {
+			return nil, err
+		}
+		p, ok, err := c.plan(known, eventIDs, v, upTo)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
+		if err := p.read(); err != nil {
+			return nil, err
+		}
+		return p.said, c.carryOut(p)
+	}
+}
+
+// plan is what a verdict comes to.
+type plan struct {
+	decision
+	of        *Consumer
+	verdict   Verdict
+	delivered uint64    // of the feed
+	at        *Progress // where the consumer is, once it was asked
+	said      []Settled
+	dying     []Delivery // to be dead letters
+	unread    []uint64   // settled too, but it is not known yet what they are
+}
+
+// look finds the events that are not in flight in the log.
+func (c *Consumer) look(known map[string]*bus.Event, ids []string) error {
+	for _, id := range ids {
+		if known[id] != nil || c.flying(id) || c.wasGiven(id) {
+			continue
+		}
+		e, err := c.hub.lookup(c.spec.Namespace, id)
+		if err != nil && !refusal(err) {
+			return err
+		}
+		if err != nil || !c.wants(e.Subject) {
+			return notDelivered(id, "is none of this consumer")
+		}
+		known[id] = e
+	}
+	return nil
+}
+
+func (c *Consumer) flying(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stream != nil && c.stream.flying(id)
+}
+
+func (c *Consumer) wasGiven(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.given.has(id)
+}
+
+func (c *Consumer) wants(subject string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.spec.Patterns {
+		if c.spec.Patterns[i].Match(subject) {
+			return true
+		}
+	}
+	return false
+}
+
+// plan says what the verdict means for each event. ok is false when one has left
+// its flight since it was looked for.
+func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, upTo bool) (p *plan, ok bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p = &plan{of: c, verdict: v}
+	if s := c.stream; s != nil {
+		p.delivered = s.cursors[0].feed.delivered.Load()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+	}
+	for _, id := range ids {
+		index := uint64(0)
+		switch fl := c.flight(id); {
+		case fl != nil && fl.dying:
+			return nil, false, notDelivered(id, "was given up after its last attempt")
+		case fl != nil:
+			p.take(fl)
+			index = fl.event.Index
+		case known[id] != nil:
+			if err := p.takeStored(known[id]); err != nil {
+				return nil, false, err
+			}
+			index = known[id].Index
+		case c.given.has(id):
+			return nil, false, notDelivered(id, "was given up after its last attempt")
+		default:
+			return nil, false, nil
+		}
+		if upTo {
+			p.takeBelow(index)
+		}
+	}
+	return p, true, nil
+}
+
+// flight returns what is in flight under an id. The caller holds c.mu and
+// Stream.mu.
+func (c *Consumer) flight(id string) *flight {
+	if c.stream == nil {
+		return nil
+	}
+	return c.stream.flights.byID[id]
+}
+
+// progress is where the consumer is. Most acknowledgements do not need it, and a
+// large window makes it long. The caller holds c.mu and Stream.mu.
+func (p *plan) progress() *Progress {
+	if p.at == nil {
+		at := p.of.at
+		if s := p.of.stream; s != nil {
+			at = s.standing(p.delivered)
+		}
+		p.at = &at
+	}
+	return p.at
+}
+
+// take says what the verdict means for an event that is out.
+func (p *plan) take(fl *flight) {
+	c, v, now, e := p.of, p.verdict, time.Now(), fl.event
+	p.said = append(p.said, Settled{Event: e, EventID: e.Id})
+	fs := c.stream.flights
+	switch {
+	case v.Kind == Wip:
+		fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
+		return
+	case v.Kind == Nak && fs.spent(fl):
+		fs.reschedule(fl, now) // whoever looks next gives it up
+		c.queue.wake()
+		return
+	case v.Kind == Nak:
+		p.again = append(p.again, retry{stored{e.Index, e.Id}, fl.attempt, fl.soonest(v.Delay, now)})
+	case v.Kind == Term:
+		p.dying = append(p.dying, Delivery{Event: e, Attempt: fl.attempt})
+		p.settled = append(p.settled, stored{e.Index, e.Id})
+	default:
+		p.settled = append(p.settled, stored{e.Index, e.Id})
+	}
+	// It may not time out while this is written down.
+	fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
+}
+
+// takeStored says what it means for one that is not: it was settled, or nobody is
+// connected, or an earlier server has delivered it.
+func (p *plan) takeStored(e *bus.Event) error {
+	c, v := p.of, p.verdict
+	attempt, owed := p.progress().owes(e.Index)
+	switch {
+	case !owed:
+		p.said = append(p.said, Settled{Event: e, EventID: e.Id, Already: true, Refused: c.termed.has(e.Id)})
+		return nil
+	case attempt == nil && e.Index >= c.before:
+		return notDelivered(e.Id, "was not delivered to this consumer yet")
+	case attempt == nil:
+		attempt = &Attempt{Count: 1}
+	}
+	p.said = append(p.said, Settled{Event: e, EventID: e.Id})
+	ref := stored{e.Index, e.Id}
+	switch now := time.Now(); v.Kind {
+	case Wip:
+		p.again = append(p.again, retry{ref, attempt.Count, now.Add(c.spec.Ack.wait(max(attempt.Count, 1)))})
+	case Nak:
+		p.again = append(p.again, retry{ref, attempt.Count, now.Add(v.Delay)})
+	case Term:
+		p.dying = append(p.dying, Delivery{Event: e, Attempt: attempt.Count})
+		fallthrough
+	default:
+		p.settled = append(p.settled, ref)
+	}
+	return nil
+}
+
+// takeBelow takes all that was delivered in front of an event.
+func (p *plan) takeBelow(index uint64) {
+	flying := make(map[uint64]bool)
+	if s := p.of.stream; s != nil {
+		for fl := s.cursors[0].unacked.first; fl != nil && fl.event.Index < index; fl = fl.next {
+			flying[fl.event.Index] = true
+			if !fl.dying {
+				p.take(fl)
+			}
+		}
+	}
+	for _, a := range p.progress().Open {
+		if a.Index < index && !flying[a.Index] {
+			p.unread = append(p.unread, a.Index)
+		}
+	}
+}
+
+// read finds out what the events are that an acknowledgement takes along while
+// nobody is connected. One that is gone is settled all the same.
+func (p *plan) read() error {
+	c := p.of
+	for _, index := range p.unread {
+		p.settled = append(p.settled, stored{index: index})
+		r := c.hub.src.Reader(c.spec.Namespace, index)
+		events, err := r.Next()
+		r.Close()
+		if _, damage := errors.AsType[*DamageError](err); err != nil && !damage {
+			return err
+		}
+		if err == nil && events[0].Index == index {
+			p.said = append(p.said, Settled{Event: &events[0], EventID: events[0].Id})
+		}
+	}
+	return nil
+}
+
+// carryOut makes a plan durable.
+func (c *Consumer) carryOut(p *plan) error {
+	for _, d := range p.dying {
+		if err := c.bury(d.Event, d.Attempt, ReasonTerm); err != nil {
+			return err
+		}
+	}
+	if len(p.settled)+len(p.again) > 0 {
+		if err := c.notes.commit(&p.decision); err != nil {
+			return err
+		}
+	}
+	if p.verdict.Kind == Ack {
+		c.hub.confirms.note(c.spec.Name, p.said)
+	}
+	return nil
+}
