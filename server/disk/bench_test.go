@@ -99,7 +99,7 @@ func BenchmarkRebuild(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	n := e.logs["orders"]
+	n := e.log("orders")
 	_, next := n.log.Bounds()
 	b.ReportAllocs()
 	for b.Loop() {

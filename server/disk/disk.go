@@ -9,10 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/bus"
@@ -53,8 +55,12 @@ const MaxEventLimit = 30 << 20
 type Engine struct {
 	durability Durability
 	names      []string
-	logs       map[string]*namespace // not changed after Open
-	lock       io.Closer             // nil when reading only
+	logs       atomic.Pointer[map[string]*namespace] // each a map that is not changed
+	keeping    sync.Mutex                            // one opens a log after Open at a time, and none while Close is at it
+	dir        string
+	options    Options
+	closed     bool      // guarded by keeping
+	lock       io.Closer // nil when reading only
 	room       *headroom
 	root       io.Closer // the directory, nil when Options brought a file system
 
@@ -72,7 +78,8 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{durability: o.Durability, names: names, logs: make(map[string]*namespace)}
+	e := &Engine{durability: o.Durability, names: names, dir: dir}
+	e.logs.Store(&map[string]*namespace{})
 	if o.FS == nil {
 		root, err := immuta.OpenRoot(dir)
 		if err != nil {
@@ -87,16 +94,14 @@ func Open(dir string, o Options) (*Engine, error) {
 		}
 	}
 	for _, name := range existingFirst(names, found) {
-		n, err := openNamespace(dir, name, o)
-		if err != nil {
+		if err := e.add(name, o); err != nil {
 			return nil, errors.Join(err, e.Close())
 		}
-		n.room = e.room
-		e.logs[name] = n
 		if !o.ReadOnly && !slices.Contains(found, name) {
 			o.Logger.Info("a new log was made", "namespace", name, "path", filepath.Join(dir, name+logExt))
 		}
 	}
+	e.options = o
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
 		return nil, errors.Join(err, e.Close())
 	}
@@ -108,7 +113,7 @@ func Open(dir string, o Options) (*Engine, error) {
 func (e *Engine) checkTwins() error {
 	seen := make(map[uint64]string)
 	for _, name := range e.names {
-		incarnation := e.logs[name].incarnation
+		incarnation := e.log(name).incarnation
 		if other, ok := seen[incarnation]; ok {
 			return fmt.Errorf("namespaces %s and %s are the same log under two names: move the copy away, and use bus copy to copy events", other, name)
 		}
@@ -260,7 +265,7 @@ func (e *Engine) Durability() string { return e.durability.String() }
 // namespace returns the one that is meant, or bus.ErrUnknownNamespace with the
 // ones there are.
 func (e *Engine) namespace(name string) (*namespace, error) {
-	if n, ok := e.logs[name]; ok {
+	if n := e.log(name); n != nil {
 		return n, nil
 	}
 	err := bus.ErrUnknownNamespace.With("namespace %.80q is not declared; declared are %s", name, strings.Join(e.names, ", "))
@@ -270,7 +275,7 @@ func (e *Engine) namespace(name string) (*namespace, error) {
 
 // Incarnation is the identity of the log, as the ids of its events carry it.
 func (e *Engine) Incarnation(namespace string) uint64 {
-	if n, ok := e.logs[namespace]; ok {
+	if n := e.log(namespace); n != nil {
 		return n.incarnation
 	}
 	return 0
@@ -286,11 +291,12 @@ func (e *Engine) Close() error {
 
 func (e *Engine) close() error {
 	var all []error
-	for _, name := range e.names {
-		n, ok := e.logs[name]
-		if !ok {
-			continue // opening failed before it
-		}
+	e.keeping.Lock()
+	e.closed = true
+	e.keeping.Unlock()
+	logs := *e.logs.Load() // without those that failed to open
+	for _, name := range slices.Sorted(maps.Keys(logs)) {
+		n := logs[name]
 		// What is derived first: it may still be reading the log. What the log
 		// stores after that is read at the next open.
 		n.endDerived()

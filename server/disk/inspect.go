@@ -9,8 +9,8 @@ import (
 // Inspect returns what there is to say about a namespace, and the zero value
 // for an unknown one.
 func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
-	n, ok := e.logs[namespace]
-	if !ok {
+	n := e.log(namespace)
+	if n == nil {
 		return bus.NamespaceInfo{}
 	}
 	s := n.log.Stat()

@@ -25,7 +25,7 @@ type Reader = interface {
 // Bounds returns the first index kept and one past the last readable, and
 // zeros for an unknown namespace.
 func (e *Engine) Bounds(namespace string) (first, next uint64) {
-	if n, ok := e.logs[namespace]; ok {
+	if n := e.log(namespace); n != nil {
 		return n.log.Bounds()
 	}
 	return 0, 0

@@ -26,8 +26,8 @@ const (
 // readable end, nor across what was dropped from the old end of the log: that
 // has to be said.
 func (e *Engine) Skip(namespace string, from uint64, patterns []bus.Pattern) (at, until uint64) {
-	n, ok := e.logs[namespace]
-	if !ok || n.subjects == nil {
+	n := e.log(namespace)
+	if n == nil || n.subjects == nil {
 		return from, math.MaxUint64
 	}
 	switch first, next := n.log.Bounds(); {

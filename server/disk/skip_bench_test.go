@@ -57,7 +57,7 @@ func benchRare(b *testing.B, kind string, sealing immuta.Sealing, unknown bool) 
 		}
 		s.Close()
 	}
-	if s := e.logs["orders"].subjects; s != nil {
+	if s := e.log("orders").subjects; s != nil {
 		b.ReportMetric(float64(len(s.chain.groups)), "groups")
 		b.ReportMetric(float64(s.chain.held)*4, "held-B")
 	}
@@ -92,7 +92,7 @@ func fillRare(b *testing.B, dir string, o Options, kind string) {
 // awaitSubjects waits until the index of subjects is whole.
 func awaitSubjects(t testing.TB, e *Engine) {
 	t.Helper()
-	s := e.logs["orders"].subjects
+	s := e.log("orders").subjects
 	whole := func() bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()

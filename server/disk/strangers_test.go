@@ -31,7 +31,7 @@ func TestSavedIDsAreNotReadFromTheLogAgain(t *testing.T) {
 				var j journal
 				e := openTest(t, dir, Options{Sealing: sealing, Logger: j.logger()})
 				checkFound(t, e, want)
-				if got := e.logs["orders"].ids.saved; got != uint64(len(want)+1) {
+				if got := e.log("orders").ids.saved; got != uint64(len(want)+1) {
 					t.Errorf("round %d: got index %d saved, want %d", round, got, len(want)+1)
 				}
 				want = append(want, mustAppend(t, e, strange(len(want), 30)...)...)
@@ -226,7 +226,7 @@ func TestIDsAreSavedWhileAppendsGoOn(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	ids := e.logs["orders"].ids
+	ids := e.log("orders").ids
 	saved := func() uint64 {
 		ids.mu.Lock()
 		defer ids.mu.Unlock()
@@ -263,7 +263,7 @@ func TestALongCatchingUpDoesNotKeepAnEngineOpen(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Durability: mustDurability(t, "os"), saveAt: saveLimits{entries: 1 << 20, events: 1 << 20, bytes: 15_000}}
 	e := openTest(t, dir, o)
-	e.logs["orders"].ids.stopSaving()
+	e.log("orders").ids.stopSaving()
 	var want []bus.Event
 	for i := range 40 {
 		want = append(want, mustAppend(t, e, strange(i*20, 20)...)...)
@@ -273,7 +273,7 @@ func TestALongCatchingUpDoesNotKeepAnEngineOpen(t *testing.T) {
 	for range 1000 {
 		e := openTest(t, dir, o)
 		mustClose(t, e)
-		ids := e.logs["orders"].ids
+		ids := e.log("orders").ids
 		if ids.saved <= last {
 			t.Fatalf("got ids known up to index %d, after %d", ids.saved, last)
 		}

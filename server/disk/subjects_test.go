@@ -76,7 +76,7 @@ func TestTheSavedIndexOfSubjectsTellsNoSubject(t *testing.T) {
 		e := openTest(t, dir, smallGroups(Options{Sealing: sealing}))
 		mustAppend(t, e, common(100)...)
 		mustClose(t, e)
-		key := e.logs["orders"].subjects.key // its goroutine has ended
+		key := e.log("orders").subjects.key // its goroutine has ended
 		file := readFile(t, dir, derivedDir, "orders.subjects.log")
 		if bytes.Contains(file, []byte("secret-word")) {
 			t.Errorf("%s: the file has a subject in the clear", name)
@@ -131,7 +131,7 @@ func TestALostOrDamagedIndexOfSubjectsIsMadeAnew(t *testing.T) {
 				e = openTest(t, dir, o)
 				awaitSubjects(t, e)
 				wantSkip(t, e, 1, "orders.rare.*", 51)
-				if got := e.logs["orders"].subjects.onDisk; got != 10 || j.String() != before {
+				if got := e.log("orders").subjects.onDisk; got != 10 || j.String() != before {
 					t.Errorf("got %d groups saved and log %q, want 10 and no more than %q", got, j.String(), before)
 				}
 			}
@@ -170,7 +170,7 @@ func TestWhatIsHeldOfSubjectsInMemoryIsBounded(t *testing.T) {
 		mustClose(t, e) // everything is saved
 		e = openTest(t, dir, o)
 		awaitSubjects(t, e)
-		c := e.logs["orders"].subjects.chain
+		c := e.log("orders").subjects.chain
 		held := 0
 		for _, g := range c.groups {
 			held += len(g.hashes)
@@ -241,7 +241,7 @@ func TestALongRebuildOfSubjectsDoesNotKeepAnEngineOpen(t *testing.T) {
 	for ; last != 10_001; lives++ {
 		e := openTest(t, dir, o)
 		mustClose(t, e)
-		got := e.logs["orders"].subjects.saved
+		got := e.log("orders").subjects.saved
 		if got <= last {
 			t.Fatalf("life %d: got subjects known up to index %d, after %d", lives, got, last)
 		}

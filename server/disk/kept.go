@@ -1,0 +1,84 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"example.com/bus"
+)
+
+// log returns an open log, nil when there is none of the name.
+func (e *Engine) log(name string) *namespace { return (*e.logs.Load())[name] }
+
+// add opens a log beside those that are open. Readers of the map see one or the
+// other, never one that changes.
+func (e *Engine) add(name string, o Options) error {
+	n, err := openNamespace(e.dir, name, o)
+	if err != nil {
+		return err
+	}
+	n.room = e.room
+	logs := maps.Clone(*e.logs.Load())
+	logs[name] = n
+	e.logs.Store(&logs)
+	return nil
+}
+
+// Keep sees to it that a log of the bus's own is open, and makes it when it is
+// not there. It is no namespace that Namespaces lists, but all else works with its
+// name. A second call does nothing. An engine that only reads makes none
+// (fs.ErrNotExist).
+func (e *Engine) Keep(name string) error {
+	if !bus.IsOwn(name) || bus.Namespace(name) != name || bus.CheckSubject(name+".x") != nil {
+		return fmt.Errorf("log %q: wanted one of the bus's own, whose names begin with an underscore", name)
+	}
+	if e.log(name) != nil {
+		return nil
+	}
+	e.keeping.Lock()
+	defer e.keeping.Unlock()
+	if e.log(name) != nil {
+		return nil
+	}
+	if e.closed {
+		return bus.ErrUnavailable.With("the engine is closed")
+	}
+	there, err := e.isThere(name)
+	switch {
+	case err != nil:
+		return err
+	case !there && e.options.ReadOnly:
+		return fmt.Errorf("%s holds no log of %s: %w", e.dir, name, fs.ErrNotExist)
+	}
+	if err := e.add(name, e.options); err != nil {
+		return err
+	}
+	if !there {
+		e.options.Logger.Info("a new log was made", "namespace", name, "path", filepath.Join(e.dir, name+logExt))
+	}
+	return nil
+}
+
+// isThere reports whether a log is, and refuses what is no log, and to begin a
+// new one where one is missing.
+func (e *Engine) isThere(name string) (bool, error) {
+	if e.root == nil { // a file system that came with the options
+		return true, nil
+	}
+	path := filepath.Join(e.dir, name+logExt)
+	if err := checkLogFile(path); err != nil {
+		return false, err
+	}
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return false, withUID(err)
+	}
+	return false, checkNotLost(e.dir, name)
+}

@@ -1,0 +1,72 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.com/bus"
+)
+
+func TestALogOfTheBusItselfIsMadeWhenItIsAskedForAndIsThereAgainLater(t *testing.T) {
+	dir := t.TempDir()
+	for round := uint64(1); round <= 3; round++ {
+		e := openTest(t, dir, Options{Namespaces: []string{"orders"}})
+		if e.Incarnation("_dead_") != 0 {
+			t.Fatal("a log is open that nobody asked for")
+		}
+		for range 2 {
+			if err := e.Keep("_dead_"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		events := []bus.Event{{Subject: "_dead_.orders.billing", Payload: []byte("1")}}
+		if err := e.Append(context.Background(), "_dead_", events); err != nil || events[0].Index != round {
+			t.Fatalf("got index %d and %v, want %d", events[0].Index, err, round)
+		}
+		if got := e.Namespaces(); len(got) != 1 {
+			t.Fatalf("got %v, want the declared one only", got)
+		}
+		if err := e.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Keep("_other_"); !errors.Is(err, bus.ErrUnavailable) {
+			t.Fatalf("after Close: got %v, want %v", err, bus.ErrUnavailable)
+		}
+	}
+}
+
+func TestALogOfTheBusItselfIsRefusedWhereItCannotBe(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{Namespaces: []string{"orders"}})
+	defer e.Close()
+	for _, name := range []string{"orders", "", "_../x", "_a.b", "_a b"} {
+		if err := e.Keep(name); err == nil || !strings.Contains(err.Error(), "underscore") {
+			t.Errorf("%q: got %v, want a refusal", name, err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "_dead_.log"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Keep("_dead_"); err == nil || !strings.Contains(err.Error(), "a directory") {
+		t.Errorf("got %v, want a refusal that names what is there", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "_consumers_.idx"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Keep("_consumers_"); err == nil || !strings.Contains(err.Error(), "bring the log back") {
+		t.Errorf("got %v, want a refusal to begin anew where a log is missing", err)
+	}
+	reader, err := Open(dir, Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := reader.Keep("_none_"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("reading only: got %v, want %v", err, fs.ErrNotExist)
+	}
+}
