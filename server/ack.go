@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 // maxAcks is how many events one request may acknowledge by name.
 const maxAcks = 1000
 
-var ackParams = []string{"consumer_id", "event_id", "up_to", "verdict", "delay"}
+var ackParams = []string{"consumer_id", "consumer", "namespace", "event_id", "up_to", "verdict", "delay"}
 
 // ackAnswer is what was done. Already counts those that had been settled
 // before.
@@ -36,20 +37,15 @@ func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	settled, err := s.hub.Settle(request.consumerID, request.eventIDs, request.verdict, request.upTo)
+	settled, err := s.settle(request)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	s.metrics.settled(request.verdict.Kind, len(settled))
-	for _, one := range settled {
-		if request.verdict.Kind == delivery.Term && !one.Already && one.Event != nil {
-			s.deadLetter(request.consumerID, one.Event, "because its consumer will never take it")
-		}
-	}
 	answer := ackAnswerOf(settled)
 	if reply != nil {
-		replied, err := s.reply(r, request.consumerID, settled, *reply)
+		replied, err := s.reply(r, request.who(), settled, *reply)
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -59,8 +55,22 @@ func (s *Server) acknowledge(w http.ResponseWriter, r *http.Request) {
 	s.writeJSON(w, http.StatusAccepted, answer)
 }
 
+// settle gives the verdict, to a connection's consumer or to a named one.
+func (s *Server) settle(a *ackRequest) ([]delivery.Settled, error) {
+	if a.consumerID != "" {
+		return s.hub.Settle(a.consumerID, a.eventIDs, a.verdict, a.upTo)
+	}
+	c, err := s.named.called(a.namespace, a.consumer)
+	if err != nil {
+		return nil, err
+	}
+	return c.Settle(a.eventIDs, a.verdict, a.upTo)
+}
+
 type ackRequest struct {
-	consumerID string
+	consumerID string // or
+	consumer   string // by its name,
+	namespace  string // which is needed where several are called so
 	eventIDs   []string
 	verdict    delivery.Verdict
 	upTo       bool
@@ -71,7 +81,7 @@ func parseAckRequest(r *http.Request) (*ackRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := &ackRequest{consumerID: p.text("consumer_id"), eventIDs: p.list("event_id"), upTo: p.flag("up_to")}
+	request := &ackRequest{consumerID: p.text("consumer_id"), consumer: p.text("consumer"), namespace: p.text("namespace"), eventIDs: p.list("event_id"), upTo: p.flag("up_to")}
 	verdict := p.choice("verdict", "ack", "ack", "nak", "term", "wip")
 	request.verdict.Kind = map[string]delivery.Kind{"ack": delivery.Ack, "nak": delivery.Nak, "term": delivery.Term, "wip": delivery.Wip}[verdict]
 	request.verdict.Delay = p.duration("delay", 0, time.Millisecond, maxRedelivery)
@@ -81,10 +91,17 @@ func parseAckRequest(r *http.Request) (*ackRequest, error) {
 	return request, request.check(verdict)
 }
 
+// who gives the verdict.
+func (a *ackRequest) who() string { return cmp.Or(a.consumerID, a.consumer) }
+
 func (a *ackRequest) check(verdict string) error {
 	switch {
-	case a.consumerID == "":
-		return bus.ErrInvalidParameter.With("consumer_id is missing; the stream's hello frame and its X-BUS-CONSUMER-ID header say it")
+	case a.consumerID == "" && a.consumer == "":
+		return bus.ErrInvalidParameter.With("consumer_id is missing; the stream's hello frame and its X-BUS-CONSUMER-ID header say it; of a named consumer, consumer= does")
+	case a.consumerID != "" && a.consumer != "":
+		return bus.ErrInvalidParameter.With("consumer_id and consumer are both there, wanted one of them")
+	case a.namespace != "" && a.consumer == "":
+		return bus.ErrInvalidParameter.With("namespace goes with consumer=, the name of a consumer")
 	case len(a.eventIDs) == 0:
 		return bus.ErrInvalidParameter.With("event_id is missing; it is the id in the event's data")
 	case len(a.eventIDs) > maxAcks:
@@ -94,7 +111,11 @@ func (a *ackRequest) check(verdict string) error {
 	case a.verdict.Delay > 0 && verdict != "nak":
 		return bus.ErrInvalidParameter.With("delay goes with verdict=nak, found verdict=%s", verdict)
 	}
-	if err := bus.CheckID(a.consumerID); err != nil {
+	if a.consumer != "" {
+		if err := checkConsumerName(a.consumer); err != nil {
+			return err
+		}
+	} else if err := bus.CheckID(a.consumerID); err != nil {
 		return err
 	}
 	for _, id := range a.eventIDs {

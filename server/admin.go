@@ -8,7 +8,8 @@ import (
 	"example.com/bus"
 )
 
-// admin adds what stands beside the data plane. These paths only read.
+// admin adds what stands beside the data plane. All but the consumers' paths only
+// read.
 func (s *Server) admin(mux *http.ServeMux) {
 	s.get(mux, "/livez", s.livez)
 	s.get(mux, "/readyz", s.readyz)
@@ -18,6 +19,9 @@ func (s *Server) admin(mux *http.ServeMux) {
 	s.get(mux, "/v1/namespaces", s.listNamespaces)
 	s.get(mux, "/v1/namespaces/{namespace}", s.inspectNamespace)
 	s.get(mux, "/v1/namespaces/{namespace}/events/{event}", s.readEvent)
+	s.get(mux, "/v1/namespaces/{namespace}/consumers", s.listConsumers)
+	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}", s.consumer)
+	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}/reset", s.resetConsumer)
 }
 
 // get serves GET and HEAD, and refuses other verbs and any parameter.

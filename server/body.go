@@ -80,7 +80,7 @@ const maxPassedOver = 64 << 10
 // answer out, and again before it lets the connection go, both without a bound
 // of its own. A body that nobody will look at is read here.
 func (s *Server) boundBody(w http.ResponseWriter, r *http.Request) error {
-	wanted := r.Method == http.MethodPost || r.Method == http.MethodPut
+	wanted := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
 	if r.ContentLength == 0 || !wanted && r.ProtoMajor != 1 {
 		return nil
 	}

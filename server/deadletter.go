@@ -1,21 +1,66 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"time"
+
 	"example.com/bus"
 	"example.com/bus/server/delivery"
 )
 
-// deadLetters tells of events that a consumer did not acknowledge in all its
-// attempts.
-func (s *Server) deadLetters(consumer string, dead []delivery.Delivery) {
-	for _, d := range dead {
-		s.deadLetter(consumer, d.Event, "after its last attempt")
-	}
+// anonymous stands in the subject of a dead letter for a consumer without a name.
+// No named one can be called so.
+const anonymous = "_"
+
+// deadLetterPayload is what the log of dead letters keeps of one.
+type deadLetterPayload struct {
+	Namespace string    `json:"namespace"`
+	Index     uint64    `json:"index"`
+	EventID   string    `json:"event_id"`
+	Consumer  string    `json:"consumer"` // a name, or the id of one without
+	Attempts  int       `json:"attempts"`
+	Reason    string    `json:"reason"`
+	At        time.Time `json:"at"`
+	Event     any       `json:"event"` // null: it is too large to be kept twice
 }
 
-// deadLetter counts each, and names as many as a person can look at: any GET with
-// ack=manual that settles nothing makes dead letters of a whole log.
-func (s *Server) deadLetter(consumer string, e *bus.Event, why string) {
+// bury keeps a dead letter, and returns once it is durable.
+func (s *Server) bury(d delivery.DeadLetter) error {
+	err := s.keepDead(d)
+	if err != nil {
+		s.dead.warn(s.log, "a dead letter could not be kept", "event", d.Event.Id, "subject", d.Event.Subject, "consumer", d.Consumer, "reason", d.Reason, "error", err)
+		return err
+	}
 	s.metrics.deadLetter()
-	s.dead.warn(s.log, "event given up "+why, "event", e.Id, "subject", e.Subject, "consumer", consumer)
+	s.dead.warn(s.log, "event given up", "event", d.Event.Id, "subject", d.Event.Subject, "consumer", d.Consumer, "attempts", d.Attempts, "reason", d.Reason)
+	return nil
+}
+
+func (s *Server) keepDead(d delivery.DeadLetter) error {
+	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
+		return err
+	}
+	namespace, consumer := bus.Namespace(d.Event.Subject), d.Consumer
+	if !d.Named {
+		consumer = anonymous
+	}
+	payload := deadLetterPayload{Namespace: namespace, Index: d.Event.Index, EventID: d.Event.Id, Consumer: d.Consumer, Attempts: d.Attempts, Reason: d.Reason, At: d.At.UTC(), Event: d.Event}
+	letter := bus.Event{Subject: bus.DeadNamespace + "." + namespace + "." + consumer, TraceId: d.Event.TraceId, Payload: encode(payload)}
+	err := s.engine.Append(context.Background(), bus.DeadNamespace, []bus.Event{letter})
+	if errors.Is(err, bus.ErrTooLarge) { // the event itself stays where it is
+		payload.Event = nil
+		letter.Payload = encode(payload)
+		err = s.engine.Append(context.Background(), bus.DeadNamespace, []bus.Event{letter})
+	}
+	return err
+}
+
+// checkReadable is checkNamespace for who reads: dead letters can be subscribed
+// to.
+func (s *Server) checkReadable(namespace string) error {
+	if namespace == bus.DeadNamespace {
+		return s.engine.Keep(namespace)
+	}
+	return s.checkNamespace(namespace)
 }

@@ -18,6 +18,12 @@ type Engine interface {
 	// Namespaces returns the declared ones, sorted.
 	Namespaces() []string
 
+	// Keep sees to it that a log of the bus's own is open, and makes it when it is
+	// not there. Its name begins with an underscore; it is no namespace that
+	// Namespaces lists, but everything else works with it. A second call does
+	// nothing.
+	Keep(name string) error
+
 	// Durability names what a returned Append means: "always", "interval=100ms" or "os".
 	Durability() string
 

@@ -17,6 +17,7 @@ func (st *stream) opening(gaps []gapFrame) []byte {
 	}
 	out = st.format.control(out, "hello", st.resume(), helloFrame{
 		ConsumerID: st.id,
+		Consumer:   st.name,
 		AckURL:     "/?consumer_id=" + st.id + "&event_id=",
 		Heartbeat:  st.server.config.Heartbeat.String(),
 		Now:        time.Now().UTC().Format(time.RFC3339Nano),
@@ -69,7 +70,6 @@ func (st *stream) chunk(c *delivery.Chunk) []byte {
 		out = st.delivery(out, floor, d)
 	}
 	st.server.metrics.delivered(c.Count + len(c.Deliveries))
-	st.server.deadLetters(st.id, c.Dead)
 	st.keep(out)
 	return out
 }

@@ -83,7 +83,7 @@ func (b *block) classify(t *testing.T) {
 		t.Fatalf("line %d: the block is empty", b.line)
 	}
 	switch {
-	case len(b.text) > 0 && regexp.MustCompile(`^(GET|HEAD|POST|PUT|OPTIONS|DELETE) /`).MatchString(b.text[0]):
+	case len(b.text) > 0 && regexp.MustCompile(`^(GET|HEAD|POST|PUT|OPTIONS|PATCH|DELETE) /`).MatchString(b.text[0]):
 		b.kind = "request"
 	case len(b.text) > 0 && strings.HasPrefix(b.text[0], "HTTP/1.1 "):
 		b.kind = "answer"

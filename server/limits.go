@@ -16,6 +16,7 @@ const (
 	limitPatternLength     = "pattern_length"
 	limitInflight          = "inflight"
 	limitInflightBytes     = "inflight_bytes"
+	limitConsumers         = "consumers"
 	limitDedupKeys         = "dedup_keys"
 	limitBuffered          = "buffered_bytes"
 )
@@ -25,6 +26,7 @@ const (
 	defaultMaxConnections       = 20_000
 	defaultMaxStreams           = 20_000
 	defaultMaxStreamsPerAddress = 16_000
+	defaultMaxConsumers         = 1_000
 )
 
 func (c *Config) limitDefaults() {
@@ -35,6 +37,7 @@ func (c *Config) limitDefaults() {
 	setDefault(&c.MaxPatternLength, bus.MaxSubjectLen)
 	c.MaxPatternLength = min(c.MaxPatternLength, bus.MaxSubjectLen)
 	setDefault(&c.MaxInflight, defaultMaxInflight)
+	setDefault(&c.MaxConsumers, defaultMaxConsumers)
 }
 
 // overLimit counts a refusal because of a limit that the process has, and tells
@@ -109,6 +112,7 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		{limitPatternLength, int64(s.config.MaxPatternLength), s.asked.pattern.Load()},
 		{limitInflight, int64(s.config.MaxInflight), int64(s.hub.MostInflight())},
 		{limitInflightBytes, mostInflight, inflight},
+		{limitConsumers, int64(s.config.MaxConsumers), int64(s.hub.MostConsumers())},
 		{limitDedupKeys, int64(max(s.config.DedupKeys, 0)), int64(keys)},
 		{limitBuffered, s.budget.most, s.budget.held.Load()},
 	} {

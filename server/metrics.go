@@ -61,7 +61,7 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, gapAhead, gapOtherLog} {
 		m.gaps.WithLabelValues(reason) // there from the start: an alarm must not miss the first
 	}
-	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitBuffered} {
+	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitConsumers, limitBuffered} {
 		m.limited.WithLabelValues(limit)
 	}
 	return m
@@ -111,18 +111,24 @@ type engineCollector struct {
 	engine                               Engine
 	hub                                  *delivery.Hub
 	bytes, free, last, streams, impaired *prometheus.Desc
+
+	behind, unacked, connections, stalled *prometheus.Desc
 }
 
 func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
-	label := []string{"namespace"}
+	label, consumerLabels := []string{"namespace"}, []string{"namespace", "consumer"}
 	return &engineCollector{
-		engine:   engine,
-		hub:      hub,
-		bytes:    prometheus.NewDesc("bus_log_bytes", "Size of the log.", label, nil),
-		free:     prometheus.NewDesc("bus_disk_free_bytes", "Bytes that are free on the log's disk, where that is known.", label, nil),
-		last:     prometheus.NewDesc("bus_log_last_index", "Index of the newest readable event.", label, nil),
-		streams:  prometheus.NewDesc("bus_streams", "Streams that are connected.", label, nil),
-		impaired: prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
+		engine:      engine,
+		hub:         hub,
+		bytes:       prometheus.NewDesc("bus_log_bytes", "Size of the log.", label, nil),
+		free:        prometheus.NewDesc("bus_disk_free_bytes", "Bytes that are free on the log's disk, where that is known.", label, nil),
+		last:        prometheus.NewDesc("bus_log_last_index", "Index of the newest readable event.", label, nil),
+		streams:     prometheus.NewDesc("bus_streams", "Streams that are connected.", label, nil),
+		behind:      prometheus.NewDesc("bus_consumer_behind", "Indexes between where a named consumer has come to and the end of the log.", consumerLabels, nil),
+		unacked:     prometheus.NewDesc("bus_consumer_unacked", "Events that a named consumer was delivered and has not settled.", consumerLabels, nil),
+		connections: prometheus.NewDesc("bus_consumer_connections", "Connections that share the work of a named consumer.", consumerLabels, nil),
+		stalled:     prometheus.NewDesc("bus_consumer_stalled", "1 while a named consumer has something to do and settles nothing.", consumerLabels, nil),
+		impaired:    prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
 	}
 }
 
@@ -133,6 +139,10 @@ func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.last
 	ch <- c.streams
 	ch <- c.impaired
+	ch <- c.behind
+	ch <- c.unacked
+	ch <- c.connections
+	ch <- c.stalled
 }
 
 // Collect implements prometheus.Collector.
@@ -152,5 +162,22 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 		if info.FreeBytes != nil { // 0 is a full disk, and would ring where it is only not known
 			ch <- prometheus.MustNewConstMetric(c.free, prometheus.GaugeValue, float64(*info.FreeBytes), namespace)
 		}
+		for _, consumer := range c.hub.Consumers(namespace) {
+			c.collectConsumer(ch, namespace, consumer)
+		}
+	}
+}
+
+// collectConsumer tells of a named consumer. There are as many as are allowed.
+func (c *engineCollector) collectConsumer(ch chan<- prometheus.Metric, namespace string, consumer *delivery.Consumer) {
+	state := consumer.State()
+	stalled := 0.0
+	if state.Stalled {
+		stalled = 1
+	}
+	for desc, value := range map[*prometheus.Desc]float64{
+		c.behind: float64(state.Behind), c.unacked: float64(state.Unacked), c.connections: float64(state.Connections), c.stalled: stalled,
+	} {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace, consumer.Spec().Name)
 	}
 }

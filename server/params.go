@@ -35,9 +35,6 @@ func parseParams(rawQuery string, allowed []string) (*params, error) {
 }
 
 func unknownParameter(name string, allowed []string) error {
-	if name == "consumer" {
-		return bus.ErrUnknownParameter.With("consumer: this server keeps no named consumers; leave it out and use the consumer_id of the stream's hello")
-	}
 	return bus.ErrUnknownParameter.With("%.80q; wanted one of: %s", name, strings.Join(allowed, ", "))
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type Config struct {
 	MaxSubjects      int // patterns on one stream; 64
 	MaxPatternLength int // bytes of one pattern; bus.MaxSubjectLen, which is also the most
 	MaxInflight      int // what inflight= may ask for; 10,000
+	MaxConsumers     int // named consumers of one namespace; 1,000
 
 	DedupWindow time.Duration // how long a key is remembered; 10 minutes
 	DedupKeys   int           // how many keys a namespace remembers; 1,000,000; negative: none
@@ -90,6 +92,7 @@ type Server struct {
 	budget  budget   // of bytes that requests hold
 	gate    *gate
 	streams streamCount
+	named   consumers
 	conns   connPeers
 	plain   plainPeers
 	buffers sync.Pool // of *buffer
@@ -123,12 +126,15 @@ func New(c Config) (*Server, error) {
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
 	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
 	s.dead.every, s.dead.burst = time.Minute, 20
+	s.named.server = s
 	s.drained, s.drain = context.WithCancel(context.Background())
-	s.hub = delivery.NewHub(c.Engine, c.Engine.Namespaces(), delivery.Options{
+	s.hub = delivery.NewHub(c.Engine, append(slices.Clone(c.Engine.Namespaces()), bus.DeadNamespace), delivery.Options{
 		FlightBytes: c.MaxBuffered,
 		DedupWindow: c.DedupWindow,
 		DedupKeys:   max(c.DedupKeys, 0),
 		Lookup:      s.lookup,
+		Journal:     &s.named,
+		Bury:        s.bury,
 	})
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
 	s.metrics.registry.MustRegister(newLimitCollector(s))
@@ -150,6 +156,9 @@ func New(c Config) (*Server, error) {
 	s.plain.server = s
 	s.keys = newKeyLoads(s)
 	s.loading.Go(s.loadKeys)
+	if c.Engine.Incarnation(bus.ConsumersNamespace) != 0 {
+		s.loading.Go(s.named.begin)
+	}
 	return s, nil
 }
 
@@ -242,9 +251,9 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request, allowe
 }
 
 // checkNamespace refuses subjects of namespaces that were not declared, and
-// says which were.
+// says which were. Those of the bus itself count as such.
 func (s *Server) checkNamespace(namespace string) error {
-	if s.engine.Incarnation(namespace) != 0 {
+	if s.engine.Incarnation(namespace) != 0 && !bus.IsOwn(namespace) {
 		return nil
 	}
 	e := bus.ErrUnknownNamespace.With("%.80q; declared are %v, more with bus server --namespaces", namespace, s.engine.Namespaces())

@@ -16,7 +16,8 @@ import (
 // response headers, so everything that it needs for acknowledging is here.
 type helloFrame struct {
 	ConsumerID string            `json:"consumer_id"`
-	AckURL     string            `json:"ack_url"` // append an event id
+	Consumer   string            `json:"consumer,omitempty"` // its name
+	AckURL     string            `json:"ack_url"`            // append an event id
 	Heartbeat  string            `json:"heartbeat"`
 	Now        string            `json:"now"`
 	Tail       map[string]uint64 `json:"tail"` // last index of each namespace
@@ -58,13 +59,19 @@ func sseFormats(engine Engine) map[string]*delivery.Format {
 	formats := make(map[string]*delivery.Format)
 	for _, namespace := range engine.Namespaces() {
 		incarnation := engine.Incarnation(namespace)
-		formats[namespace] = &delivery.Format{Name: "sse/" + namespace, Encode: func(dst []byte, e *bus.Event) []byte {
-			dst = append(dst, "id: "...)
-			dst = bus.AppendID(dst, bus.Position{Incarnation: incarnation, Index: e.Index})
-			return append(e.AppendJSON(append(dst, "\nevent: msg\ndata: "...)), "\n\n"...)
-		}}
+		formats[namespace] = sseShared(namespace, func() uint64 { return incarnation })
 	}
+	// The log of dead letters is made when it is needed.
+	formats[bus.DeadNamespace] = sseShared(bus.DeadNamespace, func() uint64 { return engine.Incarnation(bus.DeadNamespace) })
 	return formats
+}
+
+func sseShared(namespace string, incarnation func() uint64) *delivery.Format {
+	return &delivery.Format{Name: "sse/" + namespace, Encode: func(dst []byte, e *bus.Event) []byte {
+		dst = append(dst, "id: "...)
+		dst = bus.AppendID(dst, bus.Position{Incarnation: incarnation(), Index: e.Index})
+		return append(e.AppendJSON(append(dst, "\nevent: msg\ndata: "...)), "\n\n"...)
+	}}
 }
 
 // appendMsg appends a frame whose id is a resume point rather than the event's

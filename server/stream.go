@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -21,14 +22,24 @@ type stream struct {
 	manual   bool // acknowledgement
 	limit    int  // 0: none
 	format   format
-	source   *delivery.Stream
+	source   source
 	id       string         // consumer id
+	name     string         // of a named consumer; "" of others
 	places   []string       // namespaces, in the order of the source's positions
 	seen     []bus.Position // ack=none: what a reconnect would name, by place
 	taken    int            // events handed out for the first time; of shared frames they are not counted
 	own      *buffer        // nil while it rests
 	broken   bool           // a write has failed
 	clock    streamClock
+}
+
+// source is what a stream takes from: a subscription of its own, or its part in a
+// named consumer.
+type source interface {
+	Poll() (chunk delivery.Chunk, due time.Time, err error)
+	Next(ctx context.Context) (delivery.Chunk, error)
+	Positions() []delivery.Position
+	Close()
 }
 
 // begin writes the head and the first frames. A stream without an end then gets

@@ -51,6 +51,10 @@ func (s *Server) subscribe(w http.ResponseWriter, r *http.Request, full bool) {
 			leave()
 		}
 	}()
+	if sub.consumer != "" {
+		goesOn = s.joinConsumer(w, r, sub, leave)
+		return
+	}
 	start := &starter{engine: s.engine, await: s.awaitStored, start: sub.start, resume: sub.resume, now: time.Now()}
 	places, err := start.places(r.Context(), sub.patterns, sub.namespaces)
 	if err != nil {

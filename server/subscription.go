@@ -32,7 +32,7 @@ const (
 
 var subscribeParams = []string{
 	"subject", "start", "ack", "redelivery", "redelivery_count", "inflight",
-	"limit", "wait", "until", "last_event_id", "lastEventId",
+	"limit", "wait", "until", "last_event_id", "lastEventId", "consumer",
 }
 
 // subscription is a checked GET request.
@@ -44,7 +44,9 @@ type subscription struct {
 	start      string
 	resume     string
 	ack        *delivery.AckSpec
-	limit      int // 0: none
+	consumer   string            // a name; "" for none
+	asked      *consumerSettings // of it
+	limit      int               // 0: none
 	wait       time.Duration
 	until      bool
 }
@@ -78,7 +80,13 @@ func (s *Server) parseSubscription(r *http.Request) (*subscription, error) {
 	sub.limit = p.number("limit", 0, 1, maxLimit)
 	sub.wait = p.duration("wait", 0, time.Millisecond, maxWait)
 	sub.until = p.choice("until", "", "newest") != ""
-	s.parseAck(sub, p)
+	if sub.consumer = p.text("consumer"); sub.consumer != "" {
+		if err := s.parseConsumer(sub, p); err != nil {
+			return nil, err
+		}
+	} else {
+		s.parseAck(sub, p)
+	}
 	if p.err != nil {
 		return nil, p.err
 	}
@@ -130,7 +138,7 @@ func (s *Server) checkSubjects(subjects []string) error {
 
 func (s *Server) addPattern(sub *subscription, pattern bus.Pattern) error {
 	namespace := pattern.Namespace()
-	if err := s.checkNamespace(namespace); err != nil {
+	if err := s.checkReadable(namespace); err != nil {
 		return err
 	}
 	if !slices.Contains(sub.namespaces, namespace) {
@@ -181,7 +189,7 @@ func (sub *subscription) check(p *params) error {
 	switch {
 	case sub.format == typeJSON && !sub.bounded():
 		return bus.ErrInvalidParameter.With("a JSON array needs an end: wanted limit=, wait= or until=newest, or Accept: application/x-ndjson for a stream without one")
-	case sub.format == typeJSON && sub.ack != nil:
+	case sub.format == typeJSON && sub.ack != nil && sub.consumer == "":
 		return bus.ErrInvalidParameter.With("ack=manual needs a stream to acknowledge on: wanted Accept: text/event-stream or application/x-ndjson")
 	case sub.until && len(sub.inboxes) > 0:
 		return bus.ErrInvalidParameter.With("until=newest does not go with an inbox, which has no end")

@@ -37,6 +37,7 @@ type serverConfig struct {
 	MaxSubjects          count `env:"MAX_SUBJECTS" envDefault:"64" flag:"max-subjects" usage:"subjects on one stream"`
 	MaxPatternLength     count `env:"MAX_PATTERN_LENGTH" envDefault:"255" flag:"max-pattern-length" usage:"bytes of one subject of a stream; no subject has more than 255"`
 	MaxInflight          count `env:"MAX_INFLIGHT" envDefault:"10000" flag:"max-inflight" usage:"unacknowledged events that a stream may ask for at once"`
+	MaxConsumers         count `env:"MAX_CONSUMERS" envDefault:"1000" flag:"max-consumers" usage:"named consumers of one namespace"`
 
 	DedupWindow   span  `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
 	DedupKeys     count `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`
@@ -76,6 +77,7 @@ func (s *serverConfig) check() error {
 		{"--max-subjects ($BUS_MAX_SUBJECTS)", s.MaxSubjects, mostSubjects},
 		{"--max-pattern-length ($BUS_MAX_PATTERN_LENGTH)", s.MaxPatternLength, bus.MaxSubjectLen},
 		{"--max-inflight ($BUS_MAX_INFLIGHT)", s.MaxInflight, mostInflight},
+		{"--max-consumers ($BUS_MAX_CONSUMERS)", s.MaxConsumers, mostConsumers},
 	} {
 		if limit.value < 1 || limit.value > limit.most {
 			return usageError("%s is %d, wanted a number from 1 to %d", limit.name, limit.value, limit.most)
@@ -87,8 +89,9 @@ func (s *serverConfig) check() error {
 // The most that can be set: subjects have to fit into the head of a request, and
 // each unacknowledged event is in memory.
 const (
-	mostSubjects = 10_000
-	mostInflight = 1_000_000
+	mostSubjects  = 10_000
+	mostInflight  = 1_000_000
+	mostConsumers = 1_000_000
 )
 
 // knownVariables are those of all commands.

@@ -126,6 +126,7 @@ func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) ser
 		MaxSubjects:          int(cfg.MaxSubjects),
 		MaxPatternLength:     int(cfg.MaxPatternLength),
 		MaxInflight:          int(cfg.MaxInflight),
+		MaxConsumers:         int(cfg.MaxConsumers),
 
 		DedupWindow:  time.Duration(cfg.DedupWindow),
 		DedupKeys:    orNone(cfg.DedupKeys),

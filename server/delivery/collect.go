@@ -55,6 +55,9 @@ func (s *Stream) collect() (chunk Chunk, idle bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	chunk, s.chunk, s.busy = s.chunk, Chunk{}, false
+	if len(chunk.Dead) > 0 {
+		s.keepDead(chunk.Dead)
+	}
 	if s.closed {
 		s.closeReaders()
 		if len(chunk.Dead) > 0 { // out of flight for good: nobody else will say so

@@ -44,6 +44,7 @@ type tally struct {
 	redelivered uint64
 	dead        uint64
 	moved       time.Time // when an event was last settled
+	left        time.Time // when the last connection left
 }
 
 // Declare makes a named consumer known, at the place where it is. Errors:
@@ -57,7 +58,7 @@ func (h *Hub) Declare(spec ConsumerSpec, at Progress) (*Consumer, error) {
 	c := &Consumer{hub: h, spec: spec, at: at.clone(), members: make(map[*Member]struct{})}
 	c.notes.consumer = c
 	_, c.before = h.src.Bounds(spec.Namespace)
-	c.count.moved = time.Now()
+	c.count.moved, c.count.left = time.Now(), time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	key := consumerKey{spec.Namespace, spec.Name}
@@ -91,6 +92,19 @@ func (h *Hub) Consumers(namespace string) []*Consumer {
 		}
 	}
 	return all
+}
+
+// MostConsumers returns how many named consumers the namespace with the most of
+// them has.
+func (h *Hub) MostConsumers() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	most, counts := 0, make(map[string]int)
+	for key := range h.named {
+		counts[key.namespace]++
+		most = max(most, counts[key.namespace])
+	}
+	return most
 }
 
 // Spec returns what the consumer is made of.

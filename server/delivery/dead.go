@@ -10,6 +10,7 @@ import (
 type DeadLetter struct {
 	Event    *bus.Event
 	Consumer string // the name of a named one, the id of another
+	Named    bool
 	Attempts int
 	Reason   string // one of the Reasons below
 	At       time.Time
@@ -21,26 +22,86 @@ const (
 	ReasonTerm     = "term"     // the consumer said that it will never take it
 )
 
-// giveUp keeps dead letters, and settles their events once they are kept. It does
-// not wait. What cannot be kept stays in flight and is tried again.
-func (c *Consumer) giveUp(dead []Delivery) {
-	if _, ok := c.hub.enter(); !ok {
+// keepDead keeps the dead letters of a chunk, and settles their events once that
+// is done. It does not wait. What cannot be kept stays in flight and is tried
+// again.
+func (s *Stream) keepDead(dead []Delivery) {
+	if s.hub.bury == nil {
+		return
+	}
+	if _, ok := s.hub.enter(); !ok {
 		return // the next server finds them where they are
 	}
 	go func() {
-		defer c.hub.leave()
+		defer s.hub.leave()
 		for _, d := range dead {
-			if c.bury(d.Event, d.Attempt, ReasonAttempts) != nil {
-				return // said by who could not keep it
+			if d.Namespace == bus.InboxNamespace {
+				continue
 			}
-			c.notes.commit(&decision{settled: []stored{{d.Event.Index, d.Event.Id}}})
+			if s.keptDead(d) != nil {
+				s.revive(stored{d.Event.Index, d.Event.Id}) // said by who could not keep it
+			}
 		}
 	}()
 }
 
+// keptDead keeps one dead letter, and settles its event.
+func (s *Stream) keptDead(d Delivery) error {
+	ref := stored{d.Event.Index, d.Event.Id}
+	if c := s.consumer; c != nil {
+		if err := c.bury(d.Event, d.Attempt, ReasonAttempts); err != nil {
+			return err
+		}
+		return c.notes.commit(&decision{settled: []stored{ref}})
+	}
+	err := s.hub.bury(DeadLetter{Event: d.Event, Consumer: s.id, Attempts: d.Attempt, Reason: ReasonAttempts, At: time.Now()})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fl := s.flights.at(ref); fl != nil {
+		s.flights.remove(fl)
+		s.flights.dead.add(ref.id)
+	}
+	s.notify()
+	return nil
+}
+
+// keepTermed keeps what will never be taken as dead letters, before it is settled:
+// what cannot be kept stays in flight. That somebody is at it puts its deadline
+// off.
+func (s *Stream) keepTermed(ids []string, upTo bool) error {
+	if s.hub.bury == nil || s.flights == nil {
+		return nil
+	}
+	out, err := s.settle(ids, Verdict{Kind: Wip}, upTo)
+	if err != nil {
+		return err
+	}
+	for _, one := range out {
+		if one.Already || one.Event == nil || bus.IsInbox(one.Event.Subject) {
+			continue
+		}
+		if err := s.hub.bury(DeadLetter{Event: one.Event, Consumer: s.id, Attempts: one.attempt, Reason: ReasonTerm, At: time.Now()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// revive has a dead letter that could not be kept tried again.
+func (s *Stream) revive(ref stored) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fl := s.flights.at(ref); fl != nil {
+		fl.dying = false
+	}
+}
+
 // bury keeps a dead letter.
 func (c *Consumer) bury(e *bus.Event, attempts int, reason string) error {
-	if err := c.hub.bury(DeadLetter{Event: e, Consumer: c.spec.Name, Attempts: attempts, Reason: reason, At: time.Now()}); err != nil {
+	if err := c.hub.bury(DeadLetter{Event: e, Consumer: c.spec.Name, Named: true, Attempts: attempts, Reason: reason, At: time.Now()}); err != nil {
 		return err
 	}
 	c.mu.Lock()

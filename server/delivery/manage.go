@@ -101,6 +101,17 @@ type ConsumerState struct {
 	Stalled     bool // there is something to do, and for a minute, or three times the redelivery, nothing was settled
 }
 
+// IdleFor is how long nobody has been connected; 0 while somebody is. It begins
+// anew with the server.
+func (c *Consumer) IdleFor() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.members) > 0 {
+		return 0
+	}
+	return time.Since(c.count.left)
+}
+
 // State returns what there is to say of the consumer now.
 func (c *Consumer) State() ConsumerState {
 	_, next := c.hub.src.Bounds(c.spec.Namespace)

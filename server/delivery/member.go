@@ -120,9 +120,10 @@ func (fl *flight) give(m *Member) {
 }
 
 // over returns io.EOF when a bounded member has had all. The caller holds
-// Stream.mu; position is that of the stream.
-func (m *Member) over(position uint64) error {
-	done := m.limit > 0 && m.taken >= m.limit || m.until > 0 && position >= m.until
+// Stream.mu; position is that of the stream. stuck says that no more may be out:
+// who leases would wait for others.
+func (m *Member) over(position uint64, stuck bool) error {
+	done := m.limit > 0 && m.taken >= m.limit || m.until > 0 && (position >= m.until || stuck && m.lease)
 	if done && (m.lease || m.held == 0) {
 		return io.EOF
 	}

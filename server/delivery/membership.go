@@ -62,11 +62,10 @@ func (s *Stream) takeBack(m *Member) (due time.Time, starved bool, over error) {
 		s.flights.expire(m, time.Now())
 		due = s.flights.dueOf(m) // what is due of others is theirs
 	}
-	return due, s.starved, m.over(s.cursors[0].position(delivered))
+	return due, s.starved, m.over(s.cursors[0].position(delivered), s.flights.full())
 }
 
-// tell counts what a chunk says, and sees to its dead letters, which are none
-// before they are kept.
+// tell counts what a chunk says. Its dead letters are none before they are kept.
 func (c *Consumer) tell(chunk *Chunk) {
 	again := uint64(0)
 	for _, d := range chunk.Deliveries {
@@ -77,10 +76,7 @@ func (c *Consumer) tell(chunk *Chunk) {
 	c.mu.Lock()
 	c.count.redelivered += again
 	c.mu.Unlock()
-	if len(chunk.Dead) > 0 {
-		c.giveUp(chunk.Dead)
-		chunk.Dead = nil
-	}
+	chunk.Dead = nil // its stream has seen to it
 }
 
 // part takes a member out. What it leaves goes to the others at once; when there
@@ -99,6 +95,7 @@ func (c *Consumer) part(m *Member) {
 	c.stream.release(m)
 	if len(c.members) == 0 {
 		c.sleep()
+		c.count.left = time.Now()
 		return
 	}
 	c.share()

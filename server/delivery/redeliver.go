@@ -50,17 +50,20 @@ func (fs *flights) spent(fl *flight) bool {
 	return fs.spec.Attempts > 0 && fl.attempt >= fs.spec.Attempts
 }
 
-// bury takes a flight out and says so. A named consumer's stays until it is
-// kept as a dead letter; if that fails, it is said again.
+// bury says that a flight has had its last attempt. Where dead letters are kept
+// it stays until it is one, and is said again when that fails. An event of an
+// inbox is kept nowhere.
 func (s *Stream) bury(fl *flight) {
-	if s.consumer != nil {
-		fl.dying = true
+	if s.hub.bury != nil && fl.cursor != nil {
 		s.flights.reschedule(fl, time.Now().Add(buryAgain))
-		s.chunk.Dead = append(s.chunk.Dead, Delivery{Event: fl.event, Attempt: fl.attempt, Namespace: fl.namespace()})
-		return
+		if fl.dying {
+			return // it takes its time
+		}
+		fl.dying = true
+	} else {
+		s.flights.remove(fl)
+		s.flights.dead.add(fl.event.Id)
 	}
-	s.flights.remove(fl)
-	s.flights.dead.add(fl.event.Id)
 	s.chunk.Dead = append(s.chunk.Dead, Delivery{Event: fl.event, Attempt: fl.attempt, Namespace: fl.namespace()})
 }
 

@@ -31,6 +31,8 @@ type Settled struct {
 	EventID string
 	Already bool // it was settled before; the verdict changed nothing
 	Refused bool // Already, and by Term
+
+	attempt int // deliveries so far
 }
 
 // Settle gives a verdict on events that the consumer was delivered, all of them
@@ -39,7 +41,8 @@ type Settled struct {
 // An event that has timed out and waits to go out again is still the
 // consumer's. A minimum back-off of 10 ms, doubling to 1 s, stands before a nak
 // without delay; a nak of the last attempt makes the event dead, and Next says
-// so; the last 256 dead ones are refused, older ones count as settled. A term is said to the caller of Settle only.
+// so; the last 256 dead ones are refused, older ones count as settled. Events of
+// a term are dead letters before it returns, those of an inbox excepted.
 //
 // Without acknowledgement a verdict changes nothing; an Ack counts as a
 // confirmation of any event that the stream has carried; with it an Ack counts
@@ -58,6 +61,11 @@ func (h *Hub) Settle(consumerID string, eventIDs []string, v Verdict, upTo bool)
 	}
 	if s == nil {
 		return nil, unknownConsumer(consumerID)
+	}
+	if v.Kind == Term {
+		if err := s.keepTermed(eventIDs, upTo); err != nil {
+			return nil, err
+		}
 	}
 	settled, err := s.settle(eventIDs, v, upTo)
 	if err != nil {
@@ -96,7 +104,7 @@ func (s *Stream) settle(ids []string, v Verdict, upTo bool) ([]Settled, error) {
 		return nil, unknownConsumer(s.id)
 	}
 	for _, id := range ids {
-		if s.flights != nil && s.flights.byID[id] == nil && s.flights.dead.has(id) {
+		if s.flights.gaveUp(id) {
 			return nil, notDelivered(id, "was given up after its last attempt")
 		}
 	}
@@ -112,6 +120,18 @@ func (s *Stream) settle(ids []string, v Verdict, upTo bool) ([]Settled, error) {
 		s.notify()
 	}
 	return settled, nil
+}
+
+// gaveUp reports whether the event has had its last attempt, and whoever still
+// wants to settle it comes too late.
+func (fs *flights) gaveUp(id string) bool {
+	if fs == nil {
+		return false
+	}
+	if fl := fs.byID[id]; fl != nil {
+		return fl.dying
+	}
+	return fs.dead.has(id)
 }
 
 // bounded reports whether the stream ends once nothing is in flight.
@@ -222,6 +242,10 @@ func (s *Stream) settleOne(settled []Settled, id string, e *bus.Event, v Verdict
 func (s *Stream) settleBelow(settled []Settled, c *cursor, index uint64, v Verdict) []Settled {
 	for fl := c.unacked.first; fl != nil && fl.event.Index < index; {
 		next := fl.next
+		if fl.dying {
+			fl = next
+			continue
+		}
 		settled = append(settled, s.apply(fl, v))
 		fl = next
 	}
@@ -242,5 +266,5 @@ func (s *Stream) apply(fl *flight, v Verdict) Settled {
 	default:
 		s.flights.remove(fl)
 	}
-	return Settled{Event: fl.event, EventID: fl.event.Id}
+	return Settled{Event: fl.event, EventID: fl.event.Id, attempt: fl.attempt}
 }

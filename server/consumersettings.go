@@ -1,0 +1,164 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// maxBackoff is how many steps a back-off list has at most.
+const maxBackoff = 64
+
+// consumerSettings is what a named consumer is made of, as it is kept and as it
+// travels under /v1. Absent fields are not asked for.
+type consumerSettings struct {
+	Subjects        []string  `json:"subjects,omitempty"`
+	Start           string    `json:"start,omitempty"` // where it began
+	Redelivery      string    `json:"redelivery,omitempty"`
+	RedeliveryCount *int      `json:"redelivery_count,omitempty"` // 0: without end
+	Backoff         []string  `json:"backoff,omitempty"`
+	Inflight        int       `json:"inflight,omitempty"`
+	IdleExpiry      string    `json:"idle_expiry,omitempty"` // it is deleted after nobody was connected for so long
+	Paused          bool      `json:"paused,omitempty"`
+	CreatedAt       time.Time `json:"created_at,omitzero"`
+
+	pausing *bool // a request says whether
+}
+
+// complete fills in what was not asked for.
+func (c *consumerSettings) complete(now time.Time) consumerSettings {
+	all := *c
+	all.Subjects = slices.Compact(slices.Sorted(slices.Values(c.Subjects)))
+	if all.Start == "" {
+		all.Start = "newest"
+	}
+	if all.Redelivery == "" {
+		all.Redelivery = defaultRedelivery.String()
+	}
+	if all.RedeliveryCount == nil {
+		count := defaultAttempts
+		all.RedeliveryCount = &count
+	}
+	if all.Inflight == 0 {
+		all.Inflight = defaultInflight
+	}
+	all.CreatedAt = now.UTC().Truncate(time.Second)
+	return all
+}
+
+// spec is what delivery makes of the settings.
+func (c *consumerSettings) spec(name consumerName) (delivery.ConsumerSpec, error) {
+	spec := delivery.ConsumerSpec{Namespace: name.namespace, Name: name.name}
+	for _, text := range c.Subjects {
+		pattern, err := bus.ParsePattern(text)
+		if err != nil {
+			return spec, err
+		}
+		if pattern.Namespace() != name.namespace {
+			return spec, bus.ErrInvalidSubject.With("subject %.80q is not of namespace %s: a named consumer is of one namespace", text, name.namespace)
+		}
+		spec.Patterns = append(spec.Patterns, pattern)
+	}
+	var err error
+	if spec.Ack.Redelivery, err = within("redelivery", c.Redelivery, minRedelivery, maxRedelivery); err != nil {
+		return spec, err
+	}
+	for _, step := range c.Backoff {
+		wait, err := within("backoff", step, minRedelivery, maxRedelivery)
+		if err != nil {
+			return spec, err
+		}
+		spec.Ack.Backoff = append(spec.Ack.Backoff, wait)
+	}
+	spec.Ack.Attempts, spec.Ack.Inflight = *c.RedeliveryCount, c.Inflight
+	return spec, nil
+}
+
+func within(name, text string, least, most time.Duration) (time.Duration, error) {
+	d, ok := parseAge(text)
+	if !ok || d < least || d > most {
+		return 0, bus.ErrInvalidParameter.With("%s is %.80q, wanted a duration from %s to %s, as in 500ms, 5s or 2m", name, text, least, most)
+	}
+	return d, nil
+}
+
+// check refuses what cannot be meant. The subjects were looked at by who read
+// them.
+func (c *consumerSettings) check(maxInflight int) error {
+	for _, text := range append([]string{c.Redelivery}, c.Backoff...) {
+		if text == "" {
+			continue
+		}
+		if _, err := within("redelivery", text, minRedelivery, maxRedelivery); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(c.Backoff) > maxBackoff:
+		return bus.ErrInvalidParameter.With("backoff has %d steps, at most %d are allowed; the last one stays", len(c.Backoff), maxBackoff)
+	case c.RedeliveryCount != nil && (*c.RedeliveryCount < 0 || *c.RedeliveryCount > maxAttempts):
+		return bus.ErrInvalidParameter.With("redelivery_count is %d, wanted 0 to %d", *c.RedeliveryCount, maxAttempts)
+	case c.Inflight < 0 || c.Inflight > maxInflight:
+		return bus.ErrInvalidParameter.With("inflight is %d, wanted 1 to %d", c.Inflight, maxInflight)
+	}
+	if c.IdleExpiry != "" {
+		if _, err := within("idle_expiry", c.IdleExpiry, time.Minute, 366*24*time.Hour); err != nil {
+			return err
+		}
+	}
+	return checkStart(c.Start)
+}
+
+// differs says which of the settings that are asked for are others than those
+// that there are. What is not asked for does not differ.
+func (c *consumerSettings) differs(name consumerName, asked *consumerSettings) error {
+	var all []string
+	tell := func(what string, is, wanted any) {
+		all = append(all, fmt.Sprintf("%s is %v, asked for is %v", what, is, wanted))
+	}
+	if subjects := slices.Compact(slices.Sorted(slices.Values(asked.Subjects))); len(subjects) > 0 && !slices.Equal(subjects, c.Subjects) {
+		tell("subject", c.Subjects, subjects)
+	}
+	if asked.Start != "" && asked.Start != c.Start {
+		tell("start", c.Start, asked.Start)
+	}
+	if asked.Redelivery != "" && !sameDuration(asked.Redelivery, c.Redelivery) {
+		tell("redelivery", c.Redelivery, asked.Redelivery)
+	}
+	if asked.RedeliveryCount != nil && *asked.RedeliveryCount != *c.RedeliveryCount {
+		tell("redelivery_count", *c.RedeliveryCount, *asked.RedeliveryCount)
+	}
+	if len(asked.Backoff) > 0 && !slices.EqualFunc(asked.Backoff, c.Backoff, sameDuration) {
+		tell("backoff", c.Backoff, asked.Backoff)
+	}
+	if asked.Inflight != 0 && asked.Inflight != c.Inflight {
+		tell("inflight", c.Inflight, asked.Inflight)
+	}
+	if asked.IdleExpiry != "" && !sameDuration(asked.IdleExpiry, c.IdleExpiry) {
+		tell("idle_expiry", c.IdleExpiry, asked.IdleExpiry)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, change them with PATCH /v1/namespaces/%s/consumers/%s, or use another name",
+		name.name, name.namespace, strings.Join(all, "; "), name.namespace, name.name)
+}
+
+func sameDuration(a, b string) bool {
+	x, okX := parseAge(a)
+	y, okY := parseAge(b)
+	return okX && okY && x == y
+}
+
+// checkConsumerName refuses what cannot be the name of a consumer. A leading
+// underscore is the bus's own.
+func checkConsumerName(name string) error {
+	if bus.CheckNamespace(name) != nil {
+		return bus.ErrInvalidParameter.With("consumer is %.80q, wanted 1 to %d characters of A-Z a-z 0-9 _ -, not beginning with an underscore", name, bus.MaxSegmentLen)
+	}
+	return nil
+}

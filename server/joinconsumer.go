@@ -1,0 +1,102 @@
+package server
+
+import (
+	"net/http"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/server/delivery"
+)
+
+// parseConsumer reads what a subscription asks of a named consumer. What is not
+// asked for is as it is, so only what is there is looked at.
+func (s *Server) parseConsumer(sub *subscription, p *params) error {
+	if err := checkConsumerName(sub.consumer); err != nil {
+		return err
+	}
+	if p.choice("ack", "manual", "none", "manual") == "none" {
+		return bus.ErrInvalidParameter.With("ack=none does not go with consumer=: a named consumer keeps its place by acknowledgements")
+	}
+	if len(sub.namespaces) != 1 || len(sub.inboxes) > 0 {
+		return bus.ErrInvalidParameter.With("consumer %s is asked for subjects of %d namespaces and %d inboxes, wanted one namespace: use a consumer for each", sub.consumer, len(sub.namespaces), len(sub.inboxes))
+	}
+	if bus.IsOwn(sub.namespaces[0]) {
+		return bus.ErrInvalidParameter.With("consumer=%s: dead letters are read without a named consumer", sub.consumer)
+	}
+	asked := &consumerSettings{Start: sub.start, Redelivery: p.text("redelivery")}
+	for _, pattern := range sub.patterns[sub.namespaces[0]] {
+		asked.Subjects = append(asked.Subjects, pattern.String())
+	}
+	if d := p.duration("redelivery", 0, minRedelivery, maxRedelivery); d == 0 {
+		asked.Redelivery = ""
+	}
+	if p.text("redelivery_count") != "" {
+		count := max(p.number("redelivery_count", defaultAttempts, -maxAttempts, maxAttempts), 0)
+		asked.RedeliveryCount = &count
+	}
+	if p.text("inflight") != "" {
+		asked.Inflight = s.inflight(p)
+	}
+	sub.ack, sub.asked = &delivery.AckSpec{}, asked
+	return nil
+}
+
+// joinConsumer answers a GET of a named consumer. It goes on where that is, which
+// the server knows: what a reconnecting browser has seen last says nothing.
+func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subscription, leave func()) (goesOn bool) {
+	namespace := sub.namespaces[0]
+	c, err := s.consumerFor(r, sub, namespace)
+	if err != nil {
+		s.fail(w, r, err)
+		return false
+	}
+	if r.Method == http.MethodHead {
+		s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
+		return false
+	}
+	st := &stream{server: s, remote: r.RemoteAddr, manual: true, limit: sub.limit, format: s.format(sub.format), id: bus.NewConsumerID(), name: sub.consumer}
+	st.places = []string{namespace}
+	st.seen = []bus.Position{{Incarnation: s.engine.Incarnation(namespace)}}
+	spec := delivery.MemberSpec{ID: st.id, Limit: sub.limit, Until: sub.until, Lease: sub.format == typeJSON || sub.bounded()}
+	if sub.format != typeJSON {
+		spec.Wake = st.wake
+	}
+	member, err := c.Join(spec)
+	if err != nil {
+		s.fail(w, r, err)
+		return false
+	}
+	st.source = member
+	if sub.format == typeJSON {
+		st.array(w, r, sub, nil)
+		return false
+	}
+	return st.begin(w, r, sub, nil, leave)
+}
+
+// consumerFor returns the consumer that is asked for, and makes it when it is not
+// there. A request that only looks makes none.
+func (s *Server) consumerFor(r *http.Request, sub *subscription, namespace string) (*delivery.Consumer, error) {
+	name := consumerName{namespace, sub.consumer}
+	if r.Method == http.MethodHead {
+		return s.named.find(namespace, sub.consumer)
+	}
+	c, _, err := s.named.make(r.Context(), name, sub.asked, func() (uint64, error) {
+		return s.startOf(r, namespace, sub.patterns[namespace], sub.start)
+	})
+	return c, err
+}
+
+// startOf is the index that a new consumer begins with.
+func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Pattern, start string) (uint64, error) {
+	begin := &starter{engine: s.engine, await: s.awaitStored, start: start, now: time.Now()}
+	places, err := begin.places(r.Context(), map[string][]bus.Pattern{namespace: patterns}, []string{namespace})
+	if err != nil {
+		return 0, err
+	}
+	if places[0].From == 0 {
+		first, _ := s.engine.Bounds(namespace)
+		return first, nil
+	}
+	return places[0].From, nil
+}
