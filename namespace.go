@@ -11,6 +11,8 @@ const (
 	// DeadNamespace has the dead letters: _dead_.<namespace>.<consumer>. It can be
 	// subscribed to.
 	DeadNamespace = "_dead_"
+	// NamespacesNamespace has what was declared and deleted at run time.
+	NamespacesNamespace = "_namespaces_"
 	// ConsumersNamespace has what named consumers have come to.
 	ConsumersNamespace = "_consumers_"
 )

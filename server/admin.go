@@ -8,16 +8,16 @@ import (
 	"example.com/bus"
 )
 
-// admin adds what stands beside the data plane. All but the consumers' paths only
-// read.
-func (s *Server) admin(mux *http.ServeMux) {
+// admin adds what stands beside the data plane. admin says whether namespaces may
+// be declared and deleted there.
+func (s *Server) admin(mux *http.ServeMux, admin bool) {
 	s.get(mux, "/livez", s.livez)
 	s.get(mux, "/readyz", s.readyz)
 	s.get(mux, "/version", s.version)
 	s.get(mux, "/metrics", s.readMetrics(s.metrics.handler()))
 	s.get(mux, "/v1/time", s.time)
 	s.get(mux, "/v1/namespaces", s.listNamespaces)
-	s.get(mux, "/v1/namespaces/{namespace}", s.inspectNamespace)
+	mux.HandleFunc("/v1/namespaces/{namespace}", s.namespace(admin))
 	s.get(mux, "/v1/namespaces/{namespace}/events/{event}", s.readEvent)
 	s.get(mux, "/v1/namespaces/{namespace}/consumers", s.listConsumers)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}", s.consumer)
@@ -62,13 +62,17 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	status := http.StatusOK
 	for _, namespace := range s.engine.Namespaces() {
 		problem := s.engine.Inspect(namespace).Problem
-		if waits := s.keys[namespace].waitsFor(); problem == "" && waits != "" {
+		if waits := s.keysOf(namespace).waitsFor(); problem == "" && waits != "" {
 			problem = "events with a key are refused, because the keys that were used cannot be read: " + waits
 		}
 		if problem != "" {
 			answer.Problems[namespace] = problem
 			answer.Status, status = "impaired", http.StatusServiceUnavailable
 		}
+	}
+	for namespace, problem := range s.declared.problems() {
+		answer.Problems[namespace] = problem
+		answer.Status, status = "impaired", http.StatusServiceUnavailable
 	}
 	if s.draining.Load() {
 		answer.Status, status = "stopping", http.StatusServiceUnavailable

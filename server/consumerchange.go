@@ -29,6 +29,28 @@ func (c *consumers) remove(ctx context.Context, name consumerName) error {
 	return nil
 }
 
+// removeAll deletes the consumers of a namespace that is being deleted.
+func (c *consumers) removeAll(ctx context.Context, namespace string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.server.engine.Incarnation(bus.ConsumersNamespace) == 0 {
+		return nil
+	}
+	if err := c.ready(); err != nil {
+		return err
+	}
+	for name := range c.known {
+		if name.namespace != namespace {
+			continue
+		}
+		if err := c.write(ctx, name, consumerEntry{Deleted: true}); err != nil {
+			return err
+		}
+		delete(c.known, name)
+	}
+	return nil
+}
+
 // change gives a consumer other settings; subjects and start stay.
 func (c *consumers) change(ctx context.Context, name consumerName, change func(*consumerSettings) error) (*keptConsumer, error) {
 	if _, err := c.kept(name); err != nil {

@@ -18,6 +18,15 @@ type Engine interface {
 	// Namespaces returns the declared ones, sorted.
 	Namespaces() []string
 
+	// Declare opens a namespace, and makes it when it is not there. One that is open
+	// is left alone. It is not remembered: whoever opens the engine again declares it
+	// again.
+	Declare(name string) error
+
+	// Remove closes a namespace and deletes all of it. What a crash has left of it is
+	// deleted by a second call.
+	Remove(name string) error
+
 	// Keep sees to it that a log of the bus's own is open, and makes it when it is
 	// not there. Its name begins with an underscore; it is no namespace that
 	// Namespaces lists, but everything else works with it. A second call does

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"sync"
+
 	"example.com/bus"
 	"example.com/bus/server/delivery"
 )
@@ -22,7 +24,10 @@ type format interface {
 }
 
 // sseFormat is text/event-stream. Its text is in sse.go.
-type sseFormat struct{ plain map[string]*delivery.Format }
+type sseFormat struct {
+	engine Engine
+	plain  *sync.Map // by incarnation of the namespace's log: *delivery.Format
+}
 
 func (f sseFormat) mediaType() string { return typeSSE }
 
@@ -36,7 +41,14 @@ func (f sseFormat) control(dst []byte, name string, resume []bus.Position, data 
 
 func (f sseFormat) letGo(dst []byte, retry int) []byte { return appendRetry(dst, retry) }
 
-func (f sseFormat) shared(namespace string) *delivery.Format { return f.plain[namespace] }
+func (f sseFormat) shared(namespace string) *delivery.Format {
+	incarnation := f.engine.Incarnation(namespace)
+	if format, ok := f.plain.Load(incarnation); ok {
+		return format.(*delivery.Format)
+	}
+	format, _ := f.plain.LoadOrStore(incarnation, sseShared(namespace, incarnation))
+	return format.(*delivery.Format)
+}
 
 // ndjsonFormat is application/x-ndjson: a line an event. A ping is an empty
 // line; a gap or problem is an object with that one member, so that it cannot

@@ -15,7 +15,7 @@ func BenchmarkFrame(b *testing.B) {
 		Id: bus.FormatID(bus.Position{Incarnation: 1, Index: 12345}), Subject: "orders.eu.created", Index: 12345, CreatedAt: time.Unix(1e9, 0).UTC(),
 		Payload: []byte(`{"order":12345,"customer":"c-778","items":[{"sku":"A-1","n":2},{"sku":"B-7","n":1}],"total":119.90}`),
 	}
-	sse, ndjson, resume := sseFormats(benchNames{})["orders"], newNDJSONFormat().plain, []bus.Position{{Incarnation: 1, Index: 12000}}
+	sse, ndjson, resume := sseShared("orders", 1), newNDJSONFormat().plain, []bus.Position{{Incarnation: 1, Index: 12000}}
 	for _, c := range []struct {
 		name  string
 		frame func(dst []byte) []byte
@@ -36,9 +36,3 @@ func BenchmarkFrame(b *testing.B) {
 		})
 	}
 }
-
-// benchNames is an engine that has only a name.
-type benchNames struct{ Engine }
-
-func (benchNames) Namespaces() []string      { return []string{"orders"} }
-func (benchNames) Incarnation(string) uint64 { return 1 }

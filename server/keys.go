@@ -34,19 +34,30 @@ type keyLoad struct {
 	problem string     // why they are not known; "" while nothing has failed
 }
 
-func newKeyLoads(s *Server) map[string]*keyLoad {
-	loads, since := make(map[string]*keyLoad), time.Now().Add(-s.config.DedupWindow)
-	for _, namespace := range s.engine.Namespaces() {
-		loads[namespace] = &keyLoad{server: s, namespace: namespace, since: since, done: make(chan struct{}), failed: make(chan struct{})}
-	}
-	return loads
+// keysOf returns what is known of the keys of a namespace, nil when it is not
+// declared any more.
+func (s *Server) keysOf(namespace string) *keyLoad {
+	load, _ := s.keys.Load(namespace)
+	l, _ := load.(*keyLoad)
+	return l
 }
 
-// loadKeys reads one namespace after the other. One that cannot be read goes on
+// loadKeys has the keys of namespaces read. It does not wait.
+func (s *Server) loadKeys(namespaces []string) {
+	since := time.Now().Add(-s.config.DedupWindow)
+	var loads []*keyLoad
+	for _, namespace := range namespaces {
+		load := &keyLoad{server: s, namespace: namespace, since: since, done: make(chan struct{}), failed: make(chan struct{})}
+		s.keys.Store(namespace, load)
+		loads = append(loads, load)
+	}
+	s.loading.Go(func() { s.readKeys(loads) })
+}
+
+// readKeys reads one namespace after the other. One that cannot be read goes on
 // by itself and does not hold up the others.
-func (s *Server) loadKeys() {
-	for _, namespace := range s.engine.Namespaces() {
-		load := s.keys[namespace]
+func (s *Server) readKeys(loads []*keyLoad) {
+	for _, load := range loads {
 		if s.config.DedupKeys <= 0 {
 			close(load.done)
 		} else if err := load.read(); err != nil {
@@ -85,6 +96,9 @@ func (l *keyLoad) fail(err error) {
 
 // waitsFor says why the keys are not known, "" while that is nobody's fault.
 func (l *keyLoad) waitsFor() string {
+	if l == nil {
+		return ""
+	}
 	select {
 	case <-l.done:
 		return ""
@@ -177,7 +191,10 @@ func (s *Server) windowShrunk(namespace string) {
 // awaitKeys waits until the keys of a namespace are known. A disk that does not
 // give them now may do so later, so that the refusal says to come again.
 func (s *Server) awaitKeys(ctx context.Context, namespace string) error {
-	load := s.keys[namespace]
+	load := s.keysOf(namespace)
+	if load == nil { // it was deleted meanwhile, which the append will say
+		return nil
+	}
 	select {
 	case <-load.done:
 		return nil

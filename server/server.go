@@ -49,6 +49,8 @@ type Config struct {
 	HeadTimeout  time.Duration // for request headers to arrive; 5 s
 	MaxStreamAge time.Duration // after which a stream is ended for a reconnect; 0: never
 
+	Admin bool // whoever can reach Handler may declare and delete namespaces; ServeAdmin lets him in any case
+
 	Origins []string // browser origins allowed beside our own and loopback; "*" for all
 }
 
@@ -80,33 +82,35 @@ func setDefault[T int | time.Duration](field *T, value T) {
 
 // Server serves one engine. Its methods may be called from many goroutines.
 type Server struct {
-	config  Config
-	engine  Engine
-	hub     *delivery.Hub
-	log     *slog.Logger
-	metrics *metrics
-	http    *http.Server
-	sse     sseFormat
-	ndjson  ndjsonFormat
-	inboxes idSource // ids of events that are never stored
-	budget  budget   // of bytes that requests hold
-	gate    *gate
-	streams streamCount
-	named   consumers
-	conns   connPeers
-	plain   plainPeers
-	buffers sync.Pool // of *buffer
-	asked   asked
-	crowded quiet // requests refused because of a limit of the process
-	shrunk  quiet // keys forgotten early
-	slow    quiet // readers let go
-	dead    quiet // events given up
-	spoilt  quiet // streams that came to the damaged end of a log
+	config   Config
+	engine   Engine
+	hub      *delivery.Hub
+	log      *slog.Logger
+	metrics  *metrics
+	http     *http.Server
+	office   *http.Server // for administrators
+	sse      sseFormat
+	ndjson   ndjsonFormat
+	inboxes  idSource // ids of events that are never stored
+	budget   budget   // of bytes that requests hold
+	gate     *gate
+	streams  streamCount
+	named    consumers
+	declared declared
+	conns    connPeers
+	plain    plainPeers
+	buffers  sync.Pool // of *buffer
+	asked    asked
+	crowded  quiet // requests refused because of a limit of the process
+	shrunk   quiet // keys forgotten early
+	slow     quiet // readers let go
+	dead     quiet // events given up
+	spoilt   quiet // streams that came to the damaged end of a log
 
 	draining atomic.Bool
 	drained  context.Context // done once the streams have to end
 	drain    context.CancelFunc
-	keys     map[string]*keyLoad // by namespace; never changes
+	keys     sync.Map // by namespace: *keyLoad
 	loading  sync.WaitGroup
 }
 
@@ -140,9 +144,9 @@ func New(c Config) (*Server, error) {
 	s.metrics.registry.MustRegister(newLimitCollector(s))
 	s.budget.refused = func(err error) error { return s.overLimit(limitBuffered, err) }
 	s.gate = newGate(c.MaxConnections, c.HeadTimeout, c.WriteTimeout+unheardFor, c.Logger, s.metrics.acceptErrors.Inc)
-	s.sse, s.ndjson = sseFormat{plain: sseFormats(c.Engine)}, newNDJSONFormat()
+	s.sse, s.ndjson = sseFormat{engine: c.Engine, plain: &sync.Map{}}, newNDJSONFormat()
 	s.http = &http.Server{
-		Handler:           origins.protect(s, s.routes()),
+		Handler:           origins.protect(s, s.routes(c.Admin)),
 		ReadHeaderTimeout: c.HeadTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    64 << 10,
@@ -153,9 +157,14 @@ func New(c Config) (*Server, error) {
 		HTTP2:    &http.HTTP2Config{WriteByteTimeout: c.WriteTimeout},
 		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug),
 	}
+	s.office = &http.Server{
+		Handler: origins.protect(s, s.routes(true)), ReadHeaderTimeout: c.HeadTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		ErrorLog: s.http.ErrorLog,
+	}
 	s.plain.server = s
-	s.keys = newKeyLoads(s)
-	s.loading.Go(s.loadKeys)
+	s.loadKeys(c.Engine.Namespaces())
+	s.declared.server = s
+	s.declared.begin()
 	if c.Engine.Incarnation(bus.ConsumersNamespace) != 0 {
 		s.loading.Go(s.named.begin)
 	}
@@ -200,6 +209,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.conns.wake()
 	s.plain.close()
 	err := s.http.Shutdown(ctx)
+	if e := s.office.Shutdown(ctx); err == nil {
+		err = e
+	}
 	// A listener that fails to close is no reason to leave those who are under way.
 	for _, wait := range []func(context.Context) error{s.plain.wait, s.conns.wait} {
 		if e := wait(ctx); err == nil {
@@ -207,7 +219,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		err = errors.Join(err, s.http.Close())
+		err = errors.Join(err, s.http.Close(), s.office.Close())
 	}
 	s.plain.cut() // whom the time did not suffice for
 	s.conns.cut()
@@ -216,10 +228,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) routes() http.Handler {
+// ServeAdmin answers requests from a listener as Serve does, and those of
+// administrators whether or not Config.Admin says so. Its connections have no
+// limit: it belongs on an address that few can reach. It returns nil after
+// Shutdown.
+func (s *Server) ServeAdmin(l net.Listener) error {
+	if err := s.office.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func (s *Server) routes(admin bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/{$}", s.data)
-	s.admin(mux)
+	s.admin(mux, admin)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, bus.ErrNotFound.With("%.200q; publish, subscribe and acknowledge at /, see also /v1/namespaces, /livez, /readyz, /metrics, /version", r.URL.Path))
 	})

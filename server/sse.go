@@ -53,23 +53,12 @@ const (
 	endWait  = "wait"
 )
 
-// sseFormats makes the format of plain streams of each namespace. It is made
-// once, because streams with the same format share their frames.
-func sseFormats(engine Engine) map[string]*delivery.Format {
-	formats := make(map[string]*delivery.Format)
-	for _, namespace := range engine.Namespaces() {
-		incarnation := engine.Incarnation(namespace)
-		formats[namespace] = sseShared(namespace, func() uint64 { return incarnation })
-	}
-	// The log of dead letters is made when it is needed.
-	formats[bus.DeadNamespace] = sseShared(bus.DeadNamespace, func() uint64 { return engine.Incarnation(bus.DeadNamespace) })
-	return formats
-}
-
-func sseShared(namespace string, incarnation func() uint64) *delivery.Format {
+// sseShared makes the format of plain streams of a namespace. Streams with the
+// same format share their frames.
+func sseShared(namespace string, incarnation uint64) *delivery.Format {
 	return &delivery.Format{Name: "sse/" + namespace, Encode: func(dst []byte, e *bus.Event) []byte {
 		dst = append(dst, "id: "...)
-		dst = bus.AppendID(dst, bus.Position{Incarnation: incarnation(), Index: e.Index})
+		dst = bus.AppendID(dst, bus.Position{Incarnation: incarnation, Index: e.Index})
 		return append(e.AppendJSON(append(dst, "\nevent: msg\ndata: "...)), "\n\n"...)
 	}}
 }

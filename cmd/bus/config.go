@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"reflect"
 	"slices"
 	"strconv"
@@ -49,6 +50,9 @@ type serverConfig struct {
 	Shutdown      span  `env:"SHUTDOWN_TIMEOUT" envDefault:"10s" flag:"shutdown-timeout" usage:"time for requests to finish when the server stops"`
 	Origins       names `env:"CORS_ORIGINS" flag:"cors-origins" usage:"origins of web pages that may use the bus, beside its own; * for all"`
 
+	Admin     bool   `env:"ADMIN" flag:"admin" usage:"namespaces may be declared and deleted over HTTP, by whoever reaches --addr"`
+	AdminAddr string `env:"ADMIN_ADDR" flag:"admin-addr" usage:"a second address, such as 127.0.0.1:2022, on which they may, whether or not --admin is given; none unless given"`
+
 	Pprof string `env:"PPROF" flag:"pprof" usage:"address on which go tool pprof may ask for profiles, such as 127.0.0.1:6060; none unless given; meanwhile one wait of 1ms and one contended lock in 100 are sampled"`
 
 	LogLevel  logLevel  `env:"LOG_LEVEL" envDefault:"INFO" flag:"log-level" usage:"DEBUG, INFO, WARN or ERROR"`
@@ -68,6 +72,11 @@ func (s *serverConfig) check() error {
 	if s.Pprof != "" {
 		if err := checkProfileAddr(s.Pprof); err != nil {
 			return err
+		}
+	}
+	if s.AdminAddr != "" {
+		if host, _, err := net.SplitHostPort(s.AdminAddr); err != nil || host == "" {
+			return usageError("--admin-addr ($BUS_ADMIN_ADDR) is %q, wanted a host and a port, as in 127.0.0.1:2022; whoever reaches it may delete namespaces", s.AdminAddr)
 		}
 	}
 	for _, limit := range []struct {

@@ -136,6 +136,7 @@ func serverOptions(cfg *serverConfig, engine *disk.Engine, log *slog.Logger) ser
 		HeadTimeout:  time.Duration(cfg.HeaderTimeout),
 		MaxStreamAge: time.Duration(cfg.StreamMaxAge),
 		Origins:      cfg.Origins,
+		Admin:        cfg.Admin,
 	}
 }
 
@@ -168,7 +169,19 @@ func serveEngine(ctx context.Context, cfg *serverConfig, engine *disk.Engine, lo
 	if beyondLoopback(l.Addr()) {
 		log.Warn("other machines can reach this address and there is no authentication: put a proxy or firewall before it, or listen with --addr 127.0.0.1:2021")
 	}
-	served := make(chan error, 1)
+	served := make(chan error, 2)
+	if cfg.AdminAddr != "" {
+		office, err := config.Listen(ctx, "tcp", cfg.AdminAddr)
+		if err != nil {
+			return errors.Join(hint(err, "give --admin-addr an address such as 127.0.0.1:2022 on which nothing else listens"), l.Close(), s.Shutdown(context.Background()))
+		}
+		log.Info("listening for administrators", "addr", office.Addr().String())
+		go func() {
+			if err := s.ServeAdmin(office); err != nil {
+				served <- err
+			}
+		}()
+	}
 	go func() { served <- s.Serve(l) }()
 	select {
 	case err = <-served: // it gave up by itself

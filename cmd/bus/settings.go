@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
@@ -33,6 +34,7 @@ type setting struct {
 	standard string
 	usage    string
 	list     bool
+	toggle   bool // true when the flag is there
 }
 
 // settingsOf returns the fields of a struct, and those of structs in it.
@@ -44,7 +46,7 @@ func settingsOf(t reflect.Type, place string) []setting {
 		f := t.Field(i)
 		if names := f.Tag.Get("flag"); names != "" {
 			s := setting{field: f.Name, variable: settingsPrefix + f.Tag.Get("env"), standard: f.Tag.Get("envDefault"), usage: f.Tag.Get("usage")}
-			s.list = f.Type.Kind() == reflect.Slice
+			s.list, s.toggle = f.Type.Kind() == reflect.Slice, f.Type.Kind() == reflect.Bool
 			s.flags = strings.Split(names, ",")
 			if place != "" {
 				s.flags[0] = place + "-" + s.flags[0]
@@ -63,11 +65,14 @@ func flagsFor[T any](place string) []cli.Flag {
 	var flags []cli.Flag
 	for _, s := range settingsOf(reflect.TypeFor[T](), place) {
 		usage := s.usage + " [$" + s.variable + "]"
-		if s.list {
+		switch {
+		case s.list:
 			flags = append(flags, &cli.StringSliceFlag{Name: s.flags[0], Aliases: s.flags[1:], Usage: usage})
-			continue
+		case s.toggle:
+			flags = append(flags, &cli.BoolFlag{Name: s.flags[0], Aliases: s.flags[1:], Usage: usage})
+		default:
+			flags = append(flags, &cli.StringFlag{Name: s.flags[0], Aliases: s.flags[1:], Usage: usage, DefaultText: s.standard})
 		}
-		flags = append(flags, &cli.StringFlag{Name: s.flags[0], Aliases: s.flags[1:], Usage: usage, DefaultText: s.standard})
 	}
 	return flags
 }
@@ -97,6 +102,8 @@ func overrideByFlag(c *cli.Context, s setting, given map[string]string) {
 	case !c.IsSet(s.flags[0]):
 	case s.list:
 		given[s.variable] = strings.Join(c.StringSlice(s.flags[0]), "\n") + "\n"
+	case s.toggle:
+		given[s.variable] = strconv.FormatBool(c.Bool(s.flags[0]))
 	default:
 		given[s.variable] = c.String(s.flags[0])
 	}

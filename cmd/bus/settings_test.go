@@ -54,7 +54,7 @@ func TestDefaultsAreThoseOfThePredecessor(t *testing.T) {
 
 func TestEveryFlagBeatsItsVariable(t *testing.T) {
 	values := map[string][2]string{ // another than the default, and a third
-		"span": {"41s", "42s"}, "count": {"41", "42"}, "byteSize": {"41KiB", "42KiB"}, "room": {"0", "42GiB"}, "string": {"one", "two"}, "names": {"one", "two"},
+		"span": {"41s", "42s"}, "count": {"41", "42"}, "byteSize": {"41KiB", "42KiB"}, "room": {"0", "42GiB"}, "bool": {"true", "false"}, "string": {"one", "two"}, "names": {"one", "two"},
 		"durability": {"os", "interval=1s"}, "logLevel": {"WARN", "ERROR"}, "logFormat": {"text", "json"}, "secret": {"one", "two"}, "secretList": {"one", "two"},
 	}
 	kinds := make(map[string]string)
@@ -73,12 +73,12 @@ func TestEveryFlagBeatsItsVariable(t *testing.T) {
 			if reflect.DeepEqual(byVariable, standard) {
 				t.Errorf("got %s without effect", s.variable)
 			}
-			both, err := parseServer(t, map[string]string{s.variable: v[0]}, "--"+s.flags[0], v[1])
+			both, err := parseServer(t, map[string]string{s.variable: v[0]}, "--"+s.flags[0]+"="+v[1])
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Setenv(s.variable, "")
-			byFlag, err := parseServer(t, map[string]string{s.variable: v[1]}, "--"+s.flags[0], v[1])
+			byFlag, err := parseServer(t, map[string]string{s.variable: v[1]}, "--"+s.flags[0]+"="+v[1])
 			if err != nil || !reflect.DeepEqual(both, byFlag) || reflect.DeepEqual(both, byVariable) {
 				t.Errorf("got %+v and %v beside the variable, want %+v", both, err, byFlag)
 			}

@@ -68,7 +68,7 @@ func fanOut(b *testing.B, streams, batch int) {
 			}
 		})
 	}
-	f := h.feeds["a"]
+	f := h.feed("a")
 	for live := 0; live < streams; { // all of them have joined
 		f.mu.Lock()
 		if v := f.views[keyOf(message, patterns(b, "a.>"))]; v != nil {
@@ -117,7 +117,7 @@ func BenchmarkPublishBesideStrangers(b *testing.B) {
 				defer s.Close()
 				s.Next(ctx)
 			}
-			f := h.feeds["a"]
+			f := h.feed("a")
 			if got := len(f.views) + len(f.cursors); got != strangers {
 				b.Fatalf("got %d listeners, want %d", got, strangers)
 			}

@@ -39,6 +39,20 @@ func (d *Dedup) Load(namespace string, entries []Entry) {
 	}
 }
 
+// Forget forgets all keys of a namespace that is deleted.
+func (d *Dedup) Forget(namespace string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h := d.seen[namespace]
+	if h == nil {
+		return
+	}
+	for h.count > 0 {
+		d.forget(h)
+	}
+	delete(d.seen, namespace)
+}
+
 // Len returns how many keys are kept, some of which may just be over.
 func (d *Dedup) Len() int {
 	d.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/bus"
@@ -88,7 +89,7 @@ type Options struct {
 // goroutines.
 type Hub struct {
 	src       Source
-	feeds     map[string]*feed // one a namespace; never changes
+	feeds     atomic.Pointer[map[string]*feed] // one a namespace; each is not changed
 	ringBytes int
 	slabBytes int
 	viewBytes int
@@ -117,7 +118,6 @@ type Hub struct {
 func NewHub(src Source, namespaces []string, o Options) *Hub {
 	h := &Hub{
 		src:       src,
-		feeds:     make(map[string]*feed, len(namespaces)),
 		ringBytes: orDefault(o.RingBytes, 4<<20),
 		viewBytes: orDefault(o.ViewBytes, 32<<20),
 		lookup:    o.Lookup,
@@ -133,8 +133,9 @@ func NewHub(src Source, namespaces []string, o Options) *Hub {
 	// A slab counts whole, so one must not be the budget.
 	h.slabBytes = max(firstSlab, min(orDefault(o.SlabBytes, 256<<10), h.viewBytes/4))
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.feeds.Store(&map[string]*feed{})
 	for _, namespace := range namespaces {
-		h.feeds[namespace] = newFeed(h, namespace)
+		h.Add(namespace)
 	}
 	return h
 }
@@ -162,7 +163,7 @@ func (h *Hub) Close() {
 	h.mu.Unlock()
 	h.cancel()
 	h.work.Wait() // before the streams end, so that nothing is handed out behind their end
-	for _, f := range h.feeds {
+	for _, f := range *h.feeds.Load() {
 		f.quiet()
 	}
 	for _, s := range streams {
@@ -212,8 +213,9 @@ func (h *Hub) unregister(s *Stream) {
 
 // Namespaces returns the namespaces that streams can be opened on, sorted.
 func (h *Hub) Namespaces() []string {
-	names := make([]string, 0, len(h.feeds))
-	for name := range h.feeds {
+	feeds := *h.feeds.Load()
+	names := make([]string, 0, len(feeds))
+	for name := range feeds {
 		names = append(names, name)
 	}
 	slices.Sort(names)

@@ -40,7 +40,7 @@ func TestFramesAreBuiltOncePerEventAndFormat(t *testing.T) {
 		if got := encoded.Load(); got != events {
 			t.Errorf("got %d events encoded for 30 streams in 3 views, want %d", got, events)
 		}
-		if got := len(h.feeds["a"].views); got != 3 {
+		if got := len(h.feed("a").views); got != 3 {
 			t.Errorf("got %d views, want 3", got)
 		}
 	})
@@ -112,7 +112,7 @@ func TestQuietStreamsHoldNoBuffer(t *testing.T) {
 		if got > 2<<10 {
 			t.Errorf("got %d bytes a quiet stream, want at most 2048", got)
 		}
-		f := h.feeds["a"]
+		f := h.feed("a")
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.slabSum != 0 {

@@ -168,7 +168,7 @@ func schedule(t *testing.T, seed uint64) {
 func wantEmpty(t *testing.T, h *Hub, m *memory) {
 	t.Helper()
 	synctest.Wait() // a feed that was stopped closes its reader by itself
-	for _, f := range h.feeds {
+	for _, f := range *h.feeds.Load() {
 		f.mu.Lock()
 		if !f.trie.root.empty() || len(f.views)+len(f.cursors)+len(f.bounded)+len(f.frames)+f.slabs.Len()+f.slabSum != 0 || f.cancel != nil {
 			t.Errorf("the feed of %s keeps something of streams that have closed", f.namespace)
@@ -219,7 +219,7 @@ func TestSlowReaderNeitherSlowsOthersNorLosesAnything(t *testing.T) {
 				t.Fatalf("a good reader waited %v for event %d", d, i+1)
 			}
 		}
-		if f := h.feeds["a"]; f.slabSum > 8<<10 || f.ring.bytes > 20*eventOverhead {
+		if f := h.feed("a"); f.slabSum > 8<<10 || f.ring.bytes > 20*eventOverhead {
 			t.Errorf("got %d bytes of frames and %d of events kept for slow readers", f.slabSum, f.ring.bytes)
 		}
 		for _, s := range slow {

@@ -81,7 +81,7 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 		if from == 0 {
 			from, _ = h.src.Bounds(p.Namespace)
 		}
-		s.cursors = append(s.cursors, &cursor{stream: s, feed: h.feeds[p.Namespace], patterns: p.Patterns, from: from, pos: from, until: p.Until})
+		s.cursors = append(s.cursors, &cursor{stream: s, feed: h.feed(p.Namespace), patterns: p.Patterns, from: from, pos: from, until: p.Until})
 	}
 	if err := h.register(s); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 func (h *Hub) check(spec Spec) error {
 	seen := make(map[string]bool, len(spec.Places))
 	for _, p := range spec.Places {
-		if h.feeds[p.Namespace] == nil {
+		if h.feed(p.Namespace) == nil {
 			return bus.ErrUnknownNamespace.With("namespace %q, wanted one of %v", p.Namespace, h.Namespaces())
 		}
 		if seen[p.Namespace] {

@@ -19,7 +19,7 @@ type waiters struct {
 
 func openWaiters(tb testing.TB, n, batch int) *waiters {
 	w := &waiters{hub: NewHub(endless{}, []string{"a"}, Options{}), events: load(1, batch, "a.created")}
-	w.feed = w.hub.feeds["a"]
+	w.feed = w.hub.feed("a")
 	for range n {
 		s := open(tb, w.hub, Spec{Places: []Place{place(tb, 1, "a.>")}, Format: message, Shared: true, Wake: func() { w.woken++ }})
 		w.streams = append(w.streams, s)
@@ -106,7 +106,7 @@ func BenchmarkSpread(b *testing.B) {
 				defer s.Close()
 				s.Poll()
 			}
-			f, events := h.feeds["a"], load(1, 100, "a.created")
+			f, events := h.feed("a"), load(1, 100, "a.created")
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range events {

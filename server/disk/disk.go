@@ -54,7 +54,7 @@ const MaxEventLimit = 30 << 20
 // methods may be called from many goroutines.
 type Engine struct {
 	durability Durability
-	names      []string
+	names      atomic.Pointer[[]string]              // sorted; each is not changed
 	logs       atomic.Pointer[map[string]*namespace] // each a map that is not changed
 	keeping    sync.Mutex                            // one opens a log after Open at a time, and none while Close is at it
 	dir        string
@@ -78,7 +78,8 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{durability: o.Durability, names: names, dir: dir}
+	e := &Engine{durability: o.Durability, dir: dir}
+	e.names.Store(&names)
 	e.logs.Store(&map[string]*namespace{})
 	if o.FS == nil {
 		root, err := immuta.OpenRoot(dir)
@@ -102,6 +103,9 @@ func Open(dir string, o Options) (*Engine, error) {
 		}
 	}
 	e.options = o
+	if err := e.reopenOwn(); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
 		return nil, errors.Join(err, e.Close())
 	}
@@ -112,7 +116,7 @@ func Open(dir string, o Options) (*Engine, error) {
 // have the same ids, and a place in one would be taken for a place in the other.
 func (e *Engine) checkTwins() error {
 	seen := make(map[uint64]string)
-	for _, name := range e.names {
+	for _, name := range e.Namespaces() {
 		incarnation := e.log(name).incarnation
 		if other, ok := seen[incarnation]; ok {
 			return fmt.Errorf("namespaces %s and %s are the same log under two names: move the copy away, and use bus copy to copy events", other, name)
@@ -257,7 +261,7 @@ func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
 
 // Namespaces returns the names that are open, sorted. The caller must not
 // change the slice.
-func (e *Engine) Namespaces() []string { return e.names }
+func (e *Engine) Namespaces() []string { return *e.names.Load() }
 
 // Durability names what a returned Append means, as ParseDurability reads it.
 func (e *Engine) Durability() string { return e.durability.String() }
@@ -268,8 +272,8 @@ func (e *Engine) namespace(name string) (*namespace, error) {
 	if n := e.log(name); n != nil {
 		return n, nil
 	}
-	err := bus.ErrUnknownNamespace.With("namespace %.80q is not declared; declared are %s", name, strings.Join(e.names, ", "))
-	err.Namespaces = e.names
+	err := bus.ErrUnknownNamespace.With("namespace %.80q is not declared; declared are %s", name, strings.Join(e.Namespaces(), ", "))
+	err.Namespaces = e.Namespaces()
 	return nil, err
 }
 

@@ -50,15 +50,35 @@ func (e *Engine) Keep(name string) error {
 	there, err := e.isThere(name)
 	switch {
 	case err != nil:
-		return err
+		return told("the log "+name+" cannot be opened", err)
 	case !there && e.options.ReadOnly:
 		return fmt.Errorf("%s holds no log of %s: %w", e.dir, name, fs.ErrNotExist)
 	}
 	if err := e.add(name, e.options); err != nil {
-		return err
+		return told("the log "+name+" cannot be opened", err)
 	}
 	if !there {
 		e.options.Logger.Info("a new log was made", "namespace", name, "path", filepath.Join(e.dir, name+logExt))
+	}
+	return nil
+}
+
+// ownLogs are those that the bus may have made in a directory.
+var ownLogs = []string{bus.DeadNamespace, bus.ConsumersNamespace, bus.NamespacesNamespace}
+
+// reopenOwn opens the logs of the bus's own that are there: what they say must not
+// be passed over in silence.
+func (e *Engine) reopenOwn() error {
+	if e.root == nil || e.options.ReadOnly {
+		return nil
+	}
+	for _, name := range ownLogs {
+		if _, err := os.Lstat(filepath.Join(e.dir, name+logExt)); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := e.Keep(name); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -70,3 +70,55 @@ func TestALogOfTheBusItselfIsRefusedWhereItCannotBe(t *testing.T) {
 		t.Errorf("reading only: got %v, want %v", err, fs.ErrNotExist)
 	}
 }
+
+func TestANamespaceIsDeclaredBesideTheOpenOnesAndRemovedWithAllThatWasMadeOfIt(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{})
+	for range 2 {
+		if err := e.Declare("mail"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustAppend(t, e, bus.Event{Subject: "mail.sent", Id: "import-1", Payload: []byte("1")})
+	if got := strings.Join(e.Namespaces(), " "); got != "mail orders" {
+		t.Fatalf("got %s, want both", got)
+	}
+	for _, name := range []string{"Mail", "_mail", "a.b", ""} {
+		if err := e.Declare(name); !errors.Is(err, bus.ErrInvalidSubject) {
+			t.Errorf("%q: got %v, want %v", name, err, bus.ErrInvalidSubject)
+		}
+	}
+	r := e.Reader("mail", 1)
+	defer r.Close()
+	waiting := make(chan error, 1)
+	go func() { waiting <- e.Wait(t.Context(), "mail", 2) }()
+	if err := e.Remove("mail"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waiting; err == nil {
+		t.Error("a wait on what is removed ended well")
+	}
+	if _, err := r.Next(); err == nil {
+		t.Error("a reader of what is removed goes on")
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*", "mail*"))
+	if more, _ := filepath.Glob(filepath.Join(dir, "mail*")); err != nil || len(left)+len(more) > 0 {
+		t.Errorf("got %v %v left, want nothing", left, more)
+	}
+	if err := e.Append(t.Context(), "mail", []bus.Event{{Subject: "mail.sent"}}); !errors.Is(err, bus.ErrUnknownNamespace) {
+		t.Errorf("got %v, want %v", err, bus.ErrUnknownNamespace)
+	}
+	if err := e.Remove("mail"); err != nil {
+		t.Errorf("a second call: %v", err)
+	}
+	if err := e.Declare("mail"); err != nil {
+		t.Fatal(err)
+	}
+	if first, next := e.Bounds("mail"); first != 1 || next != 1 {
+		t.Errorf("got %d to %d, want a new log", first, next)
+	}
+	mustClose(t, e)
+	if err := e.Declare("late"); !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("after Close: got %v, want %v", err, bus.ErrUnavailable)
+	}
+}

@@ -1,0 +1,198 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"example.com/bus"
+)
+
+// declared remembers the namespaces that were declared and deleted while the
+// server ran: in a log of the bus's own, _namespaces_, a subject for each. It is
+// made by the first that is.
+type declared struct {
+	server *Server
+
+	mu       sync.Mutex // guards the rest, and is held while one is declared or deleted
+	atStart  []string   // by whoever started the server: those stay
+	known    map[string]declaredState
+	failures map[string]string // of those that could not be opened again
+}
+
+// declaredState is what the log says of a namespace last.
+type declaredState string
+
+const (
+	isDeclared declaredState = "declared"
+	isDeleting declaredState = "deleting" // it was begun; the next start goes on with it
+	isDeleted  declaredState = "deleted"
+)
+
+type declaredEntry struct {
+	State declaredState `json:"state"`
+}
+
+// begin declares what was declared before, and finishes what was being deleted.
+// One that cannot be opened is said, in the log and at /readyz: the others are not
+// to wait for it.
+func (d *declared) begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.server
+	d.atStart = slices.Clone(s.engine.Namespaces())
+	d.known, d.failures = make(map[string]declaredState), make(map[string]string)
+	if s.engine.Incarnation(bus.NamespacesNamespace) == 0 {
+		return
+	}
+	if err := d.read(); err != nil {
+		d.fail(bus.NamespacesNamespace, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.known)) {
+		switch state := d.known[name]; {
+		case state == isDeleting && !slices.Contains(d.atStart, name):
+			if err := d.finishDeleting(name); err != nil {
+				d.fail(name, err)
+			}
+		case state == isDeclared:
+			if err := d.open(name); err != nil {
+				d.fail(name, err)
+			}
+		}
+	}
+}
+
+func (d *declared) fail(name string, err error) {
+	d.failures[name] = err.Error()
+	d.server.log.Error("a namespace that was declared at run time is not there", "namespace", name, "error", err)
+}
+
+// problems are why namespaces that should be there are not.
+func (d *declared) problems() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.failures)
+}
+
+func (d *declared) read() error {
+	first, next := d.server.engine.Bounds(bus.NamespacesNamespace)
+	r := d.server.engine.Reader(bus.NamespacesNamespace, first)
+	defer r.Close()
+	for at := first; at < next; {
+		events, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			if err := d.note(&events[i]); err != nil {
+				return err
+			}
+		}
+		at = events[len(events)-1].Index + 1
+	}
+	return nil
+}
+
+func (d *declared) note(e *bus.Event) error {
+	name := strings.TrimPrefix(e.Subject, bus.NamespacesNamespace+".")
+	if err := bus.CheckNamespace(name); err != nil {
+		return err
+	}
+	var entry declaredEntry
+	decoder := json.NewDecoder(bytes.NewReader(e.Payload))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&entry); err != nil {
+		return err
+	}
+	d.known[name] = entry.State
+	return nil
+}
+
+// say writes down what becomes of a namespace, and returns once that is durable.
+func (d *declared) say(name string, state declaredState) error {
+	if err := d.server.engine.Keep(bus.NamespacesNamespace); err != nil {
+		return err
+	}
+	entry := bus.Event{Subject: bus.NamespacesNamespace + "." + name, Payload: encode(declaredEntry{State: state})}
+	if err := d.server.engine.Append(context.Background(), bus.NamespacesNamespace, []bus.Event{entry}); err != nil {
+		return err
+	}
+	d.known[name] = state
+	return nil
+}
+
+// declare makes a namespace, and remembers it. made is false when it is there
+// already. What is said before it is there is found by the next start.
+func (d *declared) declare(name string) (made bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.server.engine.Incarnation(name) != 0:
+		return false, nil
+	case d.known[name] == isDeleting:
+		if err := d.finishDeleting(name); err != nil {
+			return false, err
+		}
+	}
+	if err := d.open(name); err != nil {
+		return false, err
+	}
+	return true, d.say(name, isDeclared)
+}
+
+// open has a namespace served.
+func (d *declared) open(name string) error {
+	s := d.server
+	if err := s.engine.Declare(name); err != nil {
+		return err
+	}
+	delete(d.failures, name)
+	s.loadKeys([]string{name})
+	s.hub.Add(name)
+	return nil
+}
+
+// remove deletes a namespace, its named consumers, and all that was made from it.
+// That it is to be deleted is durable before anything goes.
+func (d *declared) remove(ctx context.Context, name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.server
+	if slices.Contains(d.atStart, name) {
+		return bus.ErrDeclaredAtStart.With("namespace %s is one of --namespaces, and would come back empty at the next start: leave it out there, declare it with PUT, and delete it then", name)
+	}
+	if s.engine.Incarnation(name) == 0 {
+		return s.checkNamespace(name)
+	}
+	if err := d.say(name, isDeleting); err != nil {
+		return err
+	}
+	gone := bus.ErrUnknownNamespace.With("namespace %s was deleted", name)
+	s.hub.Drop(name, gone)
+	if err := s.named.removeAll(ctx, name); err != nil {
+		return err
+	}
+	s.keys.Delete(name)
+	if err := d.finishDeleting(name); err != nil {
+		return err
+	}
+	s.hub.Dedup().Forget(name) // behind it, so that next to no publish that was under way commits its key later
+	return nil
+}
+
+func (d *declared) finishDeleting(name string) error {
+	if err := d.server.engine.Remove(name); err != nil {
+		return err
+	}
+	delete(d.failures, name)
+	return d.say(name, isDeleted)
+}
