@@ -51,6 +51,7 @@ type derived struct {
 	content content
 	key     hashKey // of the content's hashes; the goroutine's alone
 
+	once sync.Once     // the goroutine is started, or was found not to be needed
 	stop chan struct{} // closed by halt
 	done chan struct{} // closed when the goroutine has ended
 	wake chan struct{} // room for one: there is enough to save
@@ -72,9 +73,12 @@ func newDerived(log *immuta.Log, file derivedFile, limits saveLimits, logger *sl
 // start returns at once; the log may be as long as it likes. What is below next
 // is read from the log, everything from it on is reported by the append that
 // stored it: so next is the log's end before the first of them.
+// A second call does nothing.
 func (d *derived) start(c content, next uint64, key hashKey) {
-	d.content = c
-	go d.run(next, key)
+	d.once.Do(func() {
+		d.content = c
+		go d.run(next, key)
+	})
 }
 
 func (d *derived) run(next uint64, key hashKey) {
@@ -168,7 +172,10 @@ func (d *derived) grew(bytes int) {
 // at the next open.
 func (d *derived) halt() { close(d.stop) }
 
-func (d *derived) wait() { <-d.done }
+func (d *derived) wait() {
+	d.once.Do(func() { close(d.done) })
+	<-d.done
+}
 
 // derive starts what is made from the log, before its first append.
 func (o *Options) derive(n *namespace, dir string, keys [2]hashKey) {

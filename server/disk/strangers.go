@@ -19,6 +19,7 @@ type chosenID struct {
 // waiting in a list, and whoever looks for an id waits.
 type strangers struct {
 	*derived
+	needed  func()        // starts to load; a second call does nothing
 	loaded  chan struct{} // closed once set may be asked
 	loading *idSet        // the goroutine's alone, until it becomes set
 
@@ -29,9 +30,15 @@ type strangers struct {
 	failed  error      // why set does not hold everything
 }
 
+// startStrangers loads at once what appends are compared with. Who only reads
+// seldom asks for an id, and may open a log many times to see it grow: there the
+// first question starts it.
 func startStrangers(d *derived, next uint64, key hashKey) *strangers {
 	s := &strangers{derived: d, loaded: make(chan struct{})}
-	d.start(s, next, key)
+	s.needed = func() { d.start(s, next, key) }
+	if d.saving {
+		s.needed()
+	}
 	return s
 }
 
@@ -127,11 +134,14 @@ func (s *strangers) hush() {
 
 // await returns when every id is known, or ctx's error.
 func (s *strangers) await(ctx context.Context) error {
+	s.needed()
 	select {
 	case <-s.loaded:
 	default:
 		select {
 		case <-s.loaded:
+		case <-s.done: // of a log that was closed before anybody asked
+			return bus.ErrUnavailable.With("the log of namespace %s is closed", s.file.namespace)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -312,3 +312,23 @@ func mustDurability(t *testing.T, text string) Durability {
 	}
 	return d
 }
+
+// A log may be opened again and again to see it grow, by who asks for no id.
+func TestReadingOnlyLoadsNoIDsBeforeOneIsAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{})
+	want := mustAppend(t, e, strange(0, 10)...)
+	mustClose(t, e)
+
+	never := openTest(t, dir, Options{ReadOnly: true})
+	mustClose(t, never)
+	if got := never.logs["orders"].ids; got.set != nil || got.loading != nil {
+		t.Error("got ids of a log that nobody asked, want none")
+	}
+	if _, err := never.Find(t.Context(), "orders", want[0].Id); !errors.Is(err, bus.ErrUnavailable) {
+		t.Errorf("a closed log: got %v, want %v", err, bus.ErrUnavailable)
+	}
+	asked := openTest(t, dir, Options{ReadOnly: true})
+	defer asked.Close()
+	checkFound(t, asked, want)
+}
