@@ -212,6 +212,7 @@ func (k *connection) greet(data []byte) error {
 	if k.first == nil {
 		k.first = &hello
 	}
+	k.req.connected(nil)
 	return nil
 }
 

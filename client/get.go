@@ -94,6 +94,13 @@ func WithUntilNewest() GetOption {
 	})
 }
 
+// WithConnection calls f when the stream is lost or cannot be had, with the reason, before each
+// wait for another try, and with nil each time that a server has taken it up. It is called in
+// the goroutine of the loop, which waits for it. What ends the loop is not told: the loop does.
+func WithConnection(f func(err error)) GetOption {
+	return getOption(func(r *getRequest) { r.connection = f })
+}
+
 // getRequest is what the options of a Get add up to. It does not change after that.
 type getRequest struct {
 	subjects []string
@@ -102,6 +109,15 @@ type getRequest struct {
 	until    bool
 	terms    terms
 	err      error
+
+	connection func(error) // nil: nobody wants to know
+}
+
+// connected tells who wants to know.
+func (r *getRequest) connected(err error) {
+	if r.connection != nil {
+		r.connection(err)
+	}
 }
 
 func (r *getRequest) fail(err error) {
@@ -196,6 +212,7 @@ func (s *subscription) run(ctx context.Context) {
 			s.yield(nil, err)
 			return
 		}
+		s.req.connected(err)
 		wait := s.backoff.next(asked(err))
 		s.client.log.LogAttrs(ctx, slog.LevelInfo, "stream ended; reconnecting",
 			slog.Any("reason", err), slog.Duration("wait", wait), slog.String("resume", s.lastID))

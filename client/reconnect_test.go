@@ -258,3 +258,20 @@ func TestNothingIsSkippedWhenTheFirstConnectionBrokeEarly(t *testing.T) {
 		}
 	})
 }
+
+func TestALostConnectionAndItsReturnAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStreams(t, func(n int, s *stream) {
+			s.events(n)
+			if n < 3 {
+				s.breakOff()
+			}
+			s.hold()
+		})
+		var told []bool
+		collect(s, WithLimit(3), WithConnection(func(err error) { told = append(told, err == nil) }))
+		if want := []bool{true, false, true, false, true}; !slices.Equal(told, want) {
+			t.Errorf("got %v, want %v", told, want)
+		}
+	})
+}
