@@ -36,6 +36,18 @@ func TestTheServerTellsAboutItself(t *testing.T) {
 	s.close()
 }
 
+func TestAnIDThatIsANumberIsToldFromAnIndex(t *testing.T) {
+	b := openBus(t)
+	b.publish(`[{"subject":"orders.1","id":"2"},{"subject":"orders.2","id":"x"}]`)
+	for name, want := range map[string]string{"2": "orders.2", "x": "orders.2", "id:x": "orders.2", "id:2": "orders.1"} {
+		if got := b.do("GET", "/v1/namespaces/orders/events/"+name, "").field("subject"); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	b.refused(404, "unknown_event", "GET", "/v1/namespaces/orders/events/id:1", "")
+	b.refused(400, "invalid_id", "GET", "/v1/namespaces/orders/events/id:id:2", "")
+}
+
 func TestADamagedNamespaceIsNotReadyRefusesEventsAndIsRead(t *testing.T) {
 	b := openBus(t)
 	b.publish(`{"subject":"orders.1"}`)

@@ -5,16 +5,22 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"example.com/bus"
 )
+
+// byID says that a number behind it is the id that a publisher chose, and no
+// index. No id has a colon.
+const byID = "id:"
 
 // findEvent finds what /v1/…/events names: an index or an id.
 func (s *Server) findEvent(r *http.Request, namespace, name string) (*bus.Event, error) {
 	if index, err := strconv.ParseUint(name, 10, 64); err == nil {
 		return s.readOne(namespace, index)
 	}
+	name = strings.TrimPrefix(name, byID)
 	if err := bus.CheckID(name); err != nil {
 		return nil, err
 	}
