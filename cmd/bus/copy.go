@@ -6,53 +6,72 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 
 	"example.com/bus"
+	"example.com/bus/crypto"
 	"github.com/urfave/cli/v2"
 )
 
 func copyCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "copy",
-		Usage: "copy events between directories and servers, and re-seal them",
+		Usage: "copy events between directories and servers, re-seal them, and mirror a server",
 		Description: `Copies what is not there yet: an event whose id is there is skipped, so that
 it can be run again. Ids, times, keys and trace ids are kept. The copy is sealed
 with the --to secret, and plain without one.
 
    bus copy --from ./data --to ./backup
    bus copy --from ./data --to ./sealed --to-secret-key-file bus.key
-   bus copy --from http://localhost:2021 --to ./backup --follow
+
+With --follow it goes on with new events, until it is interrupted: --to is a
+mirror. Every namespace keeps its order, each event is there once, and after a
+crash of either end or of the copy it goes on where the mirror ends, which it
+finds out from the mirror itself. An end that is away or full is waited for.
+Nobody else should write to a mirror; what stands there is told and stays.
+
+   bus copy --from http://localhost:2021 --to http://backup:2021 --follow
+   bus copy --from ./data --to ./backup --follow --status-addr 127.0.0.1:2022
 
 A gap that bus repair has left in the source is told, and is no damage.
 
-Exit code 3: damage was found in the source.`,
+Exit code 3: damage was found in the source. With --follow, 0 after a signal,
+and 1 when the mirror cannot go on: it has events of another log, or lacks some
+before those that it has, or one of the ends refuses what it is asked.`,
 		Flags: append(append(append([]cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "`DIRECTORY` of logs, or URL of a server; required"},
 			&cli.StringFlag{Name: "to", Usage: "`DIRECTORY` of logs, or URL of a server; required"},
-			&cli.BoolFlag{Name: "follow", Usage: "go on with new events until interrupted; needs a URL in --from"},
+			&cli.BoolFlag{Name: "follow", Usage: "go on with new events until interrupted"},
+			&cli.StringFlag{Name: "status-addr", Usage: "with --follow: serve /livez, /readyz and /metrics at this `HOST:PORT`"},
+			&cli.DurationFlag{Name: "max-lag", Value: defaultMaxLag, Usage: "with --follow: a mirror that is further behind says so, and is not ready"},
 		}, selectionFlags()...), flagsFor[secrets]("from")...), flagsFor[secrets]("to")...),
 		Action: copyEvents,
 	}
 }
 
+// ends are the two places of a copy, and the keys for them.
+type ends struct {
+	from, to         string
+	fromRing, toRing *crypto.Keyring
+}
+
 // copyEvents checks both ends and their keys before the first event is read,
 // and opens the target last: a mistake leaves nothing behind.
-func copyEvents(c *cli.Context) error {
-	from, to := c.String("from"), c.String("to")
-	if err := checkEnds(from, to, c.Bool("follow")); err != nil {
+func copyEvents(c *cli.Context) (err error) {
+	e := ends{from: c.String("from"), to: c.String("to")}
+	if err := checkEnds(c, e); err != nil {
 		return err
 	}
-	fromRing, err := keysOf(c, "from")
-	if err != nil {
+	if e.fromRing, err = keysOf(c, "from"); err != nil {
 		return err
 	}
-	toRing, err := keysOf(c, "to")
-	if err != nil {
+	if e.toRing, err = keysOf(c, "to"); err != nil {
 		return err
+	}
+	if c.Bool("follow") {
+		return mirrorEvents(c, e)
 	}
 	d := &damages{talk: c.App.ErrWriter, skip: c.Bool("skip-damaged")}
-	src, err := openSource(from, fromRing, d)
+	src, err := openSource(e.from, e.fromRing, d)
 	if err != nil {
 		return err
 	}
@@ -61,14 +80,19 @@ func copyEvents(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	out, err := openSink(c.Context, to, namesOf(all), toRing, slog.New(slog.DiscardHandler))
+	out, err := openSink(c.Context, e.to, namesOf(all), e.toRing, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
 	t := &transfer{sink: out, progress: newProgress(c.App.ErrWriter, "copied")}
-	err = runCopy(c, src, all, t)
+	err = copyAll(c.Context, src, all, t)
 	t.progress.clear()
-	if err = errors.Join(err, out.close()); err != nil {
+	return ended(c, errors.Join(err, out.close()), d, t)
+}
+
+// ended says what was copied, and what a person has to know of it.
+func ended(c *cli.Context, err error, d *damages, t *transfer) error {
+	if err != nil {
 		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "copied %d events, skipped %d that were there\n", t.stored, t.skipped)
@@ -77,14 +101,16 @@ func copyEvents(c *cli.Context) error {
 
 // checkEnds refuses what cannot be meant. A directory copied into itself would
 // find all of its events there.
-func checkEnds(from, to string, follow bool) error {
+func checkEnds(c *cli.Context, e ends) error {
 	switch {
-	case from == "" || to == "":
+	case e.from == "" || e.to == "":
 		return usageError("--from and --to are both needed, as in bus copy --from ./data --to ./backup")
-	case from == to || !isURL(from) && !isURL(to) && sameDirectory(from, to):
-		return usageError("--from and --to are the same place, %s; copy to another", from)
-	case follow && !isURL(from):
-		return usageError("--follow needs the URL of a server in --from: only a server tells of new events")
+	case e.from == e.to || !isURL(e.from) && !isURL(e.to) && sameDirectory(e.from, e.to):
+		return usageError("--from and --to are the same place, %s; copy to another", e.from)
+	case !c.Bool("follow") && (c.IsSet("status-addr") || c.IsSet("max-lag")):
+		return usageError("--status-addr and --max-lag are about a copy that goes on; give --follow as well")
+	case c.Duration("max-lag") <= 0:
+		return usageError("--max-lag is %s, wanted a duration such as 30s", c.Duration("max-lag"))
 	}
 	return nil
 }
@@ -97,72 +123,16 @@ func sameDirectory(a, b string) bool {
 	return errA == nil && errB == nil && absA == absB
 }
 
-// runCopy copies namespace after namespace, or follows all at once. To be
-// interrupted is how following ends.
-func runCopy(c *cli.Context, src source, all []wanted, t *transfer) error {
-	if c.Bool("follow") {
-		err := follow(c.Context, src, all, t)
-		if interrupted(c.Context, err) {
-			return nil
-		}
-		return err
-	}
+// copyAll copies namespace after namespace.
+func copyAll(ctx context.Context, src source, all []wanted, t *transfer) error {
 	for _, one := range all {
-		err := src.read(c.Context, one, false, func(events []bus.Event) error { return t.add(c.Context, events) })
+		err := src.read(ctx, one, func(events []bus.Event) error { return t.add(ctx, events) })
 		if err == nil {
-			err = t.flush(c.Context)
+			err = t.flush(ctx)
 		}
 		if err != nil {
-			return stopped(c.Context, err)
+			return stopped(ctx, err)
 		}
 	}
 	return nil
-}
-
-// followAhead is how many events may be read ahead of what is being written:
-// what has come together during one write is the next commit.
-const followAhead = 256
-
-// follow reads every namespace in a goroutine of its own and writes what has
-// come, at once. It returns when ctx ends or anything fails, after all
-// goroutines have ended.
-func follow(parent context.Context, src source, all []wanted, t *transfer) error {
-	ctx, cancel := context.WithCancelCause(parent)
-	arrived := make(chan []bus.Event, followAhead)
-	var readers sync.WaitGroup
-	for _, one := range all {
-		readers.Go(func() {
-			cancel(src.read(ctx, one, true, func(events []bus.Event) error {
-				select {
-				case arrived <- events:
-					return nil
-				case <-ctx.Done():
-					return context.Cause(ctx)
-				}
-			}))
-		})
-	}
-	cancel(writeArrived(ctx, arrived, t))
-	readers.Wait()
-	return context.Cause(ctx)
-}
-
-// writeArrived waits for events, and commits all that are there.
-func writeArrived(ctx context.Context, arrived <-chan []bus.Event, t *transfer) error {
-	for {
-		select {
-		case events := <-arrived:
-			if err := t.add(ctx, events); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if len(arrived) > 0 {
-			continue
-		}
-		if err := t.flush(ctx); err != nil {
-			return err
-		}
-	}
 }

@@ -107,7 +107,7 @@ func writeDump(ctx context.Context, w io.Writer, src source, all []wanted, damag
 	to, isStdout := w.(stdout)
 	d.terminal = isStdout && isTerminal(to.w)
 	for _, one := range all {
-		err := src.read(ctx, one, false, func(events []bus.Event) error {
+		err := src.read(ctx, one, func(events []bus.Event) error {
 			p.show(d.end.Events)
 			return d.add(events)
 		})

@@ -18,12 +18,14 @@ type hostSource struct {
 	url     string
 	client  *client.Client
 	damages *damages
-	last    map[string]uint64 // index of the newest event, when namespaces was asked
+	ends    map[string]uint64 // index of the newest event, when namespaces was asked
+
+	connection func(error) // told when a stream that is followed is lost, and nil when it is back
 }
 
 // newHostSource connects to nothing.
 func newHostSource(url string, d *damages) *hostSource {
-	return &hostSource{url: url, client: client.NewClient(url), damages: d, last: make(map[string]uint64)}
+	return &hostSource{url: url, client: client.NewClient(url), damages: d, ends: make(map[string]uint64), connection: func(error) {}}
 }
 
 func (s *hostSource) close() error { return nil }
@@ -37,7 +39,7 @@ func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	var list []string
 	for _, info := range infos {
 		list = append(list, info.Name)
-		s.last[info.Name] = info.Last
+		s.ends[info.Name] = info.Last
 	}
 	return list, nil
 }
@@ -57,10 +59,19 @@ func namespacesOf(ctx context.Context, host string) ([]bus.NamespaceInfo, error)
 	defer resp.Body.Close()
 	infos, err := readNamespaces(resp.Body)
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s and no list of namespaces; is it the URL of a bus server?", req.URL.Redacted(), resp.Status)
+		return nil, &answerError{resp.StatusCode, fmt.Sprintf("%s answered %s and no list of namespaces; is it the URL of a bus server?", req.URL.Redacted(), resp.Status)}
 	}
 	return infos, nil
 }
+
+// answerError is an answer that no bus server gives. What stands before one does,
+// while it is started again.
+type answerError struct {
+	status int
+	text   string
+}
+
+func (e *answerError) Error() string { return e.text }
 
 // maxNamespaces bounds the bytes of a list of dumpNamespace namespaces.
 const maxNamespaces = 2 << 20
@@ -91,45 +102,48 @@ func readNamespaces(body io.Reader) ([]bus.NamespaceInfo, error) {
 
 // read leaves the matching to the server. The client takes up a broken
 // connection by itself.
-func (s *hostSource) read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error {
-	options := []client.GetOption{client.WithStartFrom(client.StartOldest)}
-	if !follow {
-		options = append(options, client.WithUntilNewest())
+func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) error) error {
+	reached, gaps, err := s.stream(ctx, w, take, s.problem, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
+	if err != nil {
+		return err
 	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	// A stream that ends early must not pass for a whole one.
+	if last := s.ends[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
+		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
+	}
+	return nil
+}
+
+// stream hands over what a stream brings until that ends, and returns the last
+// index, and whether there were gaps.
+func (s *hostSource) stream(ctx context.Context, w wanted, take func([]bus.Event) error, problem func(wanted, error) error, options ...client.GetOption) (reached uint64, gaps bool, err error) {
 	for _, p := range w.patterns {
 		options = append(options, client.WithSubject(p.String()))
 	}
 	if len(w.patterns) == 0 {
 		options = append(options, client.WithSubject(w.namespace+".>"))
 	}
-	reached, gaps, jump := uint64(0), false, true
+	jump := true
 	for event, err := range s.client.Get(ctx, options...) {
 		if err != nil {
 			gaps, jump = true, true
-			if err := s.problem(w, err); err != nil {
-				return err
+			if err := problem(w, err); err != nil {
+				return reached, gaps, err
 			}
 			continue
 		}
 		if err := s.follows(w, &event.Event, reached, jump); err != nil {
-			return err
+			return reached, gaps, err
 		}
 		reached, jump = event.Index, false
 		if err := take([]bus.Event{event.Event}); err != nil {
-			return err
+			return reached, gaps, err
 		}
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if follow {
-		return errors.New("the server has ended the stream for good; run it again to go on")
-	}
-	// A stream that ends early must not pass for a whole one.
-	if last := s.last[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
-		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
-	}
-	return nil
+	return reached, gaps, nil
 }
 
 // follows refuses an event that cannot come after the one at index reached: what

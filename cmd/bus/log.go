@@ -12,7 +12,11 @@ import (
 
 // newLogger writes for people on a terminal and for machines elsewhere.
 func newLogger(w io.Writer, level logLevel, format logFormat) *slog.Logger {
-	terminal := isTerminal(w)
+	return loggerFor(w, isTerminal(w), level, format)
+}
+
+// loggerFor is newLogger for a writer that stands before what it writes to.
+func loggerFor(w io.Writer, terminal bool, level logLevel, format logFormat) *slog.Logger {
 	if format == "json" || format == "auto" && !terminal {
 		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.Level(level)}))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"example.com/bus"
 	"example.com/bus/client"
@@ -25,6 +26,8 @@ type sink interface {
 type written struct {
 	stored int
 	lost   int // their ids are places of this log at which nothing can ever stand again
+
+	last uint64 // where the last one stands here; 0: not known
 }
 
 // openSink opens what a flag names for the namespaces that will be written.
@@ -48,7 +51,9 @@ func openSink(ctx context.Context, place string, namespaces []string, ring *cryp
 // dirSink writes into the logs of a directory, which it holds the lock of.
 type dirSink struct {
 	engine *disk.Engine
-	known  map[string]*known // by namespace
+
+	mu    sync.Mutex        // guards the map; each known is for whoever writes that namespace
+	known map[string]*known // by namespace
 }
 
 // close makes everything durable; only then may it be reported as done.
@@ -61,11 +66,7 @@ func (s *dirSink) close() error {
 
 // write commits what is not there as one, all or nothing.
 func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Event) (written, error) {
-	there := s.known[namespace]
-	if there == nil {
-		there = newKnown(s.engine, namespace)
-		s.known[namespace] = there
-	}
+	there := s.knownOf(namespace)
 	fresh := make([]bus.Event, 0, len(events))
 	var places []int                          // of the fresh ones among events
 	seen := make(map[string]int, len(events)) // an id may stand twice in one batch
@@ -98,7 +99,16 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 	if err != nil {
 		return written{}, err // all or none
 	}
-	return written{stored: len(fresh), lost: lost}, nil
+	return written{stored: len(fresh), lost: lost, last: fresh[len(fresh)-1].Index}, nil
+}
+
+func (s *dirSink) knownOf(namespace string) *known {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known[namespace] == nil {
+		s.known[namespace] = newKnown(s.engine, namespace)
+	}
+	return s.known[namespace]
 }
 
 // isLost tells of an event that the log has lost and says so itself.
@@ -140,13 +150,13 @@ func (s *hostSink) close() error { return nil }
 func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
 	for rest := events; len(rest) > 0; {
 		part, lost := rest, false
-		stored, err := s.put(ctx, part)
+		did, err := s.put(ctx, part)
 		if e, ok := bus.AsError(err); ok && errors.Is(e, bus.ErrEventLost) {
 			// Nothing of the batch is stored; what comes before it can be.
 			part, lost = part[:max(e.Line, 1)-1], true
-			stored, err = s.put(ctx, part)
+			did, err = s.put(ctx, part)
 		}
-		all.stored += stored
+		all.stored, all.last = all.stored+did.stored, max(all.last, did.last)
 		if e, ok := bus.AsError(err); ok && e.Line > 0 {
 			err = bus.AtLine(err, len(events)-len(rest)+e.Line)
 		}
@@ -163,9 +173,9 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 
 // put stores a batch. A key may make the server take one event for another,
 // which is an error here, since the event would be missing.
-func (s *hostSink) put(ctx context.Context, events []bus.Event) (stored int, err error) {
+func (s *hostSink) put(ctx context.Context, events []bus.Event) (did written, err error) {
 	if len(events) == 0 {
-		return 0, nil
+		return did, nil
 	}
 	resp := s.client.Put(ctx, client.WithBatch(events...), client.WithTimeout(putTimeout))
 	err = resp.Error()
@@ -176,24 +186,25 @@ func (s *hostSink) put(ctx context.Context, events []bus.Event) (stored int, err
 		err = bus.AtLine(err, 1)
 	}
 	if err != nil {
-		return 0, hostError(err, s.url)
+		return did, hostError(err, s.url)
 	}
 	if len(resp.Receipts) != len(events) {
-		return 0, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", shown(s.url), len(resp.Receipts), len(events))
+		return did, fmt.Errorf("%s answered %d receipts for %d events; is it a bus server?", shown(s.url), len(resp.Receipts), len(events))
 	}
 	for i, receipt := range resp.Receipts {
 		if receipt.Id != events[i].Id {
-			return stored, fmt.Errorf("the server took event %s for a repeat of %s, which has the same key; restore into a directory with --path instead", events[i].Id, oneLine(receipt.Id))
+			return did, fmt.Errorf("the server took event %s for a repeat of %s, which has the same key; restore into a directory with --path instead", events[i].Id, oneLine(receipt.Id))
 		}
 		if !receipt.Duplicate {
-			stored++
+			did.stored++
 		}
+		did.last = receipt.Index
 	}
-	return stored, nil
+	return did, nil
 }
 
 // halves writes a batch that is over the server's limit in two.
-func (s *hostSink) halves(ctx context.Context, events []bus.Event) (int, error) {
+func (s *hostSink) halves(ctx context.Context, events []bus.Event) (written, error) {
 	half := len(events) / 2
 	first, err := s.put(ctx, events[:half])
 	if err != nil {
@@ -203,5 +214,5 @@ func (s *hostSink) halves(ctx context.Context, events []bus.Event) (int, error) 
 	if e, ok := bus.AsError(err); ok && e.Line > 0 {
 		err = bus.AtLine(err, half+e.Line)
 	}
-	return first + second, err
+	return written{stored: first.stored + second.stored, last: max(first.last, second.last)}, err
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"example.com/bus"
@@ -22,11 +24,43 @@ type source interface {
 	// namespaces returns what is there, sorted.
 	namespaces(ctx context.Context) ([]string, error)
 	// read hands out the events of a namespace that match, in index order, up
-	// to the end that it had when read began; with follow it goes on for ever.
-	// The events may be kept. It returns ctx's error when that ends.
-	read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error
+	// to the end that it had when read began. The events may be kept. It returns
+	// ctx's error when that ends.
+	read(ctx context.Context, w wanted, take func([]bus.Event) error) error
 	close() error
 }
+
+// followed is a source that goes on, and can be asked for single events. A
+// mirror asks its target as well.
+type followed interface {
+	// read is that of source.
+	read(ctx context.Context, w wanted, take func([]bus.Event) error) error
+	// follow hands out the events that match from an index on, or from the oldest
+	// with 0, and then those that come. It returns ctx's error when that ends, and a
+	// *movedError when what it has handed out is no longer what is there.
+	follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error
+	// last returns the index of the newest event, 0 when there is none.
+	last(ctx context.Context, namespace string) (uint64, error)
+	// event returns the event with an index, or with an id behind byID, or
+	// bus.ErrUnknownEvent, or says that it cannot be read.
+	event(ctx context.Context, namespace, name string) (*bus.Event, error)
+	// rest is false when it is certain that nothing from an index on matches.
+	rest(ctx context.Context, w wanted, from uint64) (bool, error)
+	close() error
+}
+
+// batch is what has been read of a namespace up to an index: the events that
+// match, perhaps none.
+type batch struct {
+	events []bus.Event
+	upTo   uint64
+}
+
+// movedError says that a source or target is not what it was when a mirror last
+// looked: it has to find out anew where it stands.
+type movedError struct{ text string }
+
+func (e *movedError) Error() string { return e.text }
 
 // wanted is what to read of one namespace. Without patterns it is everything.
 type wanted struct {
@@ -105,12 +139,22 @@ func namesOf(all []wanted) []string {
 }
 
 // damages tells of events that cannot be read, and remembers that there were
-// some.
+// some. It is for many goroutines, but for lost.
 type damages struct {
-	talk  io.Writer
-	skip  bool
+	talk io.Writer
+	skip bool
+	lost func(lostEvents) error // of dump: writes a line; nil: nobody wants to know
+
+	mu    sync.Mutex // guards all below
 	found int
-	lost  func(lostEvents) error // of dump: writes a line; nil: nobody wants to know
+	told  int
+}
+
+// any tells whether there were any at all.
+func (d *damages) any() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found+d.told > 0
 }
 
 // lostEvents are gone for good: the log was repaired, and says so itself. That
@@ -130,6 +174,9 @@ func newLost(d *bus.DamageError) lostEvents {
 
 // gone tells of events that are lost for good, in words and to whom it concerns.
 func (d *damages) gone(l lostEvents) error {
+	d.mu.Lock()
+	d.told++
+	d.mu.Unlock()
 	fmt.Fprintf(d.talk, "bus: gap in namespace %s: %s lost to damage, repaired %s\n",
 		oneLine(l.Namespace), lost(wound{From: l.From, Next: l.Next, AtMost: l.AtMost}), l.RepairedAt.UTC().Format(time.RFC3339))
 	if d.lost == nil {
@@ -143,13 +190,17 @@ func (d *damages) met(err error) error {
 	if !d.skip {
 		return damageError(hint(err, "bus verify lists what is damaged; --skip-damaged goes on with what is good"))
 	}
+	d.mu.Lock()
 	d.found++
+	d.mu.Unlock()
 	fmt.Fprintln(d.talk, "bus: skipped:", oneLine(err.Error()))
 	return nil
 }
 
 // verdict is the error at the end of work that has otherwise succeeded.
 func (d *damages) verdict() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.found == 0 {
 		return nil
 	}
@@ -171,7 +222,7 @@ func openSource(place string, ring *crypto.Keyring, d *damages) (source, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &dirSource{engine, d}, nil
+	return newDirSource(engine, d), nil
 }
 
 // isURL tells a server from a directory.
@@ -193,49 +244,70 @@ func checkDirectory(path string) error {
 
 // dirSource reads the logs of a directory as they were when it was opened.
 type dirSource struct {
-	engine  *disk.Engine
+	engine  atomic.Pointer[disk.Engine] // another one after each change, when it is followed
 	damages *damages
+	reopen  func() (*disk.Engine, error) // nil: it is not followed
+	path    string                       // of the log that is followed
+	still   time.Time                    // when that was last written, if it was read again long after
 }
 
-func (s *dirSource) namespaces(context.Context) ([]string, error) { return s.engine.Namespaces(), nil }
-func (s *dirSource) close() error                                 { return s.engine.Close() }
+func newDirSource(engine *disk.Engine, d *damages) *dirSource {
+	s := &dirSource{damages: d}
+	s.engine.Store(engine)
+	return s
+}
 
-// read goes from block to block. Without patterns it hands on the blocks as
-// they are.
-func (s *dirSource) read(ctx context.Context, w wanted, follow bool, take func([]bus.Event) error) error {
-	if follow {
-		return usageError("--follow needs the URL of a server in --from: only a server adds to a directory, and tells when it does")
-	}
-	first, _ := s.engine.Bounds(w.namespace)
-	reader := s.engine.Reader(w.namespace, first)
+func (s *dirSource) namespaces(context.Context) ([]string, error) {
+	return s.engine.Load().Namespaces(), nil
+}
+
+func (s *dirSource) close() error { return s.engine.Load().Close() }
+
+func (s *dirSource) read(ctx context.Context, w wanted, take func([]bus.Event) error) error {
+	_, err := s.readOn(ctx, w, 0, func(b batch) error { return take(b.events) })
+	return err
+}
+
+// readOn goes from block to block, from an index on or from the oldest event with
+// 0, up to the end, and returns where that is. Without patterns it hands on the
+// blocks as they are.
+func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func(batch) error) (next uint64, err error) {
+	engine := s.engine.Load()
+	first, _ := engine.Bounds(w.namespace)
+	next = max(first, from)
+	reader := engine.Reader(w.namespace, next)
 	defer reader.Close()
 	for ctx.Err() == nil {
 		events, err := reader.Next()
-		damage, damaged := errors.AsType[*bus.DamageError](err)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case damaged && !damage.Repaired.IsZero():
-			if err := s.damages.gone(newLost(damage)); err != nil {
-				return err
-			}
-			reader.Seek(damage.Next)
-			continue
-		case damaged:
-			if err := s.damages.met(err); err != nil || damage.Next == 0 {
-				return err
-			}
-			reader.Seek(damage.Next)
-			continue
-		case err != nil:
-			return err
+		if errors.Is(err, io.EOF) {
+			return next, nil
 		}
+		if damage, ok := errors.AsType[*bus.DamageError](err); ok {
+			if err := s.damaged(damage, err); err != nil || damage.Next == 0 {
+				return next, err
+			}
+			next = damage.Next
+			reader.Seek(next)
+			continue
+		}
+		if err != nil {
+			return next, err
+		}
+		next = events[len(events)-1].Index + 1
 		if len(w.patterns) > 0 {
 			events = slices.DeleteFunc(slices.Clone(events), func(e bus.Event) bool { return !w.match(e.Subject) })
 		}
-		if err := take(events); err != nil {
-			return err
+		if err := take(batch{events, next - 1}); err != nil {
+			return next, err
 		}
 	}
-	return context.Cause(ctx)
+	return next, context.Cause(ctx)
+}
+
+// damaged tells what is gone for good, and decides on what is not.
+func (s *dirSource) damaged(damage *bus.DamageError, err error) error {
+	if !damage.Repaired.IsZero() {
+		return s.damages.gone(newLost(damage))
+	}
+	return s.damages.met(err)
 }

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"example.com/bus"
+	"example.com/bus/client"
+)
+
+// follow begins at an index. A place that the server no longer has, or never had,
+// is for whoever knows what has been copied.
+func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error {
+	start := client.StartOldest
+	if from > 0 {
+		start = "#" + strconv.FormatUint(from, 10)
+	}
+	each := func(events []bus.Event) error { return take(batch{events, events[0].Index}) }
+	_, _, err := s.stream(ctx, w, each, s.moved, client.WithStartFrom(start), client.WithConnection(s.connection))
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.New("the server has ended the stream for good; run it again to go on")
+}
+
+// moved tells a gap that a mirror goes on behind from one behind which it has to
+// look anew where it stands.
+func (s *hostSource) moved(w wanted, err error) error {
+	gap, ok := errors.AsType[*client.GapError](err)
+	switch {
+	case ok && (gap.Reason == "other_log" || gap.Reason == "ahead"):
+		return &movedError{gap.Error()}
+	case ok && gap.Reason == "retention":
+		fmt.Fprintln(s.damages.talk, "bus:", oneLine(gap.Error()))
+	}
+	return s.problem(w, err)
+}
+
+// last asks for the index of the newest event.
+func (s *hostSource) last(ctx context.Context, namespace string) (uint64, error) {
+	body, err := s.ask(ctx, namespace, 64<<10)
+	if err != nil {
+		return 0, err
+	}
+	var info bus.NamespaceInfo
+	if err := json.Unmarshal(body, &info); err != nil || info.Name != namespace {
+		return 0, fmt.Errorf("%s answered %.80q, wanted what it says of namespace %s; is it a bus server?", shown(s.url), body, namespace)
+	}
+	return info.Last, nil
+}
+
+// byID stands before an id where an index may stand as well: a publisher may
+// choose a number.
+const byID = "id:"
+
+// event asks for one event by its index, or by its id behind byID.
+func (s *hostSource) event(ctx context.Context, namespace, name string) (*bus.Event, error) {
+	body, err := s.ask(ctx, namespace+"/events/"+name, client.DefaultMaxEvent)
+	if err != nil {
+		return nil, err
+	}
+	e, _, err := bus.ParseDelivery(body)
+	if err != nil || bus.Namespace(e.Subject) != namespace || name != byID+e.Id && name != strconv.FormatUint(e.Index, 10) {
+		return nil, fmt.Errorf("%s answered %.80q, wanted event %s of %s; is it a bus server?", shown(s.url), body, name, namespace)
+	}
+	return &e, nil
+}
+
+// rest tells whether any event from an index on matches. Without patterns all do,
+// and none is sent to know that.
+func (s *hostSource) rest(ctx context.Context, w wanted, from uint64) (bool, error) {
+	if len(w.patterns) == 0 {
+		return true, nil
+	}
+	found := errors.New("one is enough")
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	one := func([]bus.Event) error { return found }
+	_, gaps, err := s.stream(ctx, w, one, func(wanted, error) error { return nil }, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
+	if err == nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if errors.Is(err, found) {
+		return true, nil
+	}
+	return gaps, err
+}
+
+// ask reads what the server says at a path below its namespaces.
+func (s *hostSource) ask(ctx context.Context, path string, most int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(s.url, "/")+"/v1/namespaces/"+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > most {
+		return nil, fmt.Errorf("%s answered more than %d bytes; is it a bus server?", req.URL.Redacted(), most)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return body, nil
+	}
+	refusal := &bus.Error{}
+	if json.Unmarshal(body, refusal) != nil || refusal.Code == "" {
+		return nil, &answerError{resp.StatusCode, fmt.Sprintf("%s answered %s; is it the URL of a bus server?", req.URL.Redacted(), resp.Status)}
+	}
+	refusal.Status = resp.StatusCode
+	return nil, refusal
+}
