@@ -138,6 +138,7 @@ func (f *feed) watch(ctx context.Context, every, most time.Duration) {
 		f.lag.say(time.Now(), most)
 		select {
 		case <-tick.C:
+		case <-f.begun:
 		case <-ctx.Done():
 			return
 		}

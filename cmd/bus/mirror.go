@@ -50,9 +50,10 @@ type feed struct {
 
 	source, drain *side
 	lag           *lag
-	last          *bus.Event // the newest that the target is known to have
-	at            uint64     // its index there, 0: not known
-	stored        *transfer  // what was written so far
+	begun         chan struct{} // room for one: it is known anew where the target stands
+	last          *bus.Event    // the newest that the target is known to have
+	at            uint64        // its index there, 0: not known
+	stored        *transfer     // what was written so far
 }
 
 // run finds out where the target stands, goes on from there, and does so again
@@ -112,6 +113,10 @@ func (f *feed) went(p place) {
 	f.lag.restart(0, time.Time{})
 	if p.last != nil {
 		f.lag.restart(p.last.Index, p.last.CreatedAt)
+	}
+	select {
+	case f.begun <- struct{}{}:
+	default:
 	}
 	f.log.Info("mirroring", "from_index", max(p.from, 1))
 	switch {

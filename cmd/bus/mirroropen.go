@@ -106,7 +106,7 @@ func lastingIn(place string, err error) error {
 func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 	log := m.log.With("namespace", w.namespace)
 	f := &feed{
-		wanted: w, log: log, sink: out, stored: &transfer{}, lag: &lag{log: log},
+		wanted: w, log: log, sink: out, stored: &transfer{}, lag: &lag{log: log}, begun: make(chan struct{}, 1),
 		source: &side{log: log.With("end", "source", "place", shown(e.from)), url: isURL(e.from)},
 		drain:  &side{log: log.With("end", "target", "place", shown(e.to)), url: isURL(e.to)},
 	}
