@@ -195,6 +195,28 @@ func TestACopyOfAServerThatLiesEndsWithWhatIsWrong(t *testing.T) {
 	}
 }
 
+func TestAMirrorOfAServerThatLiesEndsWithWhatIsWrong(t *testing.T) {
+	msg := func(index int, id string) string {
+		return fmt.Sprintf("id: e_%d\nevent: msg\ndata: {\"id\":%q,\"subject\":\"app.x\",\"index\":%d,\"payload\":1}\n\n", index, id, index)
+	}
+	for name, c := range map[string]struct{ stream, want string }{
+		"an index twice":         {msg(1, "a") + msg(1, "b"), "out of order"},
+		"a hole that is unsaid":  {msg(1, "a") + msg(3, "b"), "out of order"},
+		"one id for two events":  {msg(1, "a") + strings.Replace(msg(2, "a"), `"payload":1`, `"payload":2`, 1), "two different events"},
+		"a gap that cannot be":   {repairedGap("app", 9), "which cannot be"},
+		"a gap that ends nobody": {repairedGap("other", 1), "which cannot be"},
+	} {
+		url := liar(t, func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, c.stream)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		})
+		t.Run(name, func(t *testing.T) {
+			startMirror(t, "--from", url, "--to", filepath.Join(t.TempDir(), "data")).exit(exitFailed, c.want)
+		})
+	}
+}
+
 func TestAListOfNamespacesIsBounded(t *testing.T) {
 	for name, list := range map[string]io.Reader{
 		"a million":     strings.NewReader(`{"namespaces":[` + strings.Repeat("{},", 999_999) + "{}]}"),
