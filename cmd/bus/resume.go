@@ -45,7 +45,7 @@ func resume(ctx context.Context, src, target followed, w wanted, hurt func() boo
 		return place{}, err
 	}
 	if p.last == nil {
-		return place{}, fmt.Errorf("the target has %d events in namespace %s, and the newest %d of them are not of the source: it is another log, or was made anew; mirror into an empty target", end, w.namespace, min(end, strangersMost))
+		return place{}, fmt.Errorf("the target has %d events in namespace %s, and the newest %d of them are not of the source: one of the two is another log, was made anew or has lost its end; mirror into an empty target", end, w.namespace, min(end, strangersMost))
 	}
 	p.from = p.last.Index + 1
 	if same, err := alike(ctx, src, target, w, &p); same || err != nil {
