@@ -127,47 +127,36 @@ func (f *feed) went(p place) {
 	}
 }
 
-// followAhead is how many reads may be ahead of what is being written: what has
-// come together during one write is the next commit.
-const followAhead = 256
-
 // copyFrom reads and writes side by side, until one of them ends. What was read
 // before the source ended is written.
 func (f *feed) copyFrom(parent context.Context, from uint64) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	arrived := make(chan batch, followAhead)
-	ended := make(chan error, 1)
+	read, ended := newAhead(), make(chan error, 1)
 	go func() {
-		err := f.src.follow(ctx, f.wanted, from, func(b batch) error {
-			select {
-			case arrived <- b:
-				return nil
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		})
-		close(arrived)
+		err := f.src.follow(ctx, f.wanted, from, func(b batch) error { return read.put(ctx, b) })
+		close(read.arrived)
 		ended <- err
 	}()
-	err := atTarget(f.writeArrived(ctx, arrived))
+	err := atTarget(f.writeArrived(ctx, read))
 	cancel(err)
-	if read := <-ended; err == nil {
-		err = read
+	if reading := <-ended; err == nil {
+		err = reading
 	}
 	return err
 }
 
 // writeArrived waits for events, and commits all that are there.
-func (f *feed) writeArrived(ctx context.Context, arrived <-chan batch) error {
+func (f *feed) writeArrived(ctx context.Context, read *ahead) error {
 	f.stored.sink, f.stored.pending, f.stored.size = f, f.stored.pending[:0], 0
-	for b := range arrived {
+	for b := range read.arrived {
 		f.source.isBack()
 		f.lag.seen(b.upTo)
 		if err := f.stored.add(ctx, b.events); err != nil {
 			return err
 		}
-		if len(arrived) > 0 {
+		read.done(b)
+		if len(read.arrived) > 0 {
 			continue
 		}
 		if err := f.stored.flush(ctx); err != nil {
