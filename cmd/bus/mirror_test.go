@@ -109,6 +109,19 @@ func TestAMirrorThatLacksEventsSaysWhichAndWritesNoneOutOfOrder(t *testing.T) {
 	wantMirroredSubjects(t, b.events("app", 2), "app.eu app.eu")
 }
 
+// Then both have as many events, and the same last one.
+func TestAStrangerInAMirrorDoesNotHideThatAnEventIsMissing(t *testing.T) {
+	a, b := openTestBus(t, t.TempDir(), ""), openTestBus(t, t.TempDir(), "")
+	a.put("app.eu")
+	m := startMirror(t, "--from", a.url, "--to", b.url, "--subject", "app.eu")
+	b.events("app", 1)
+	b.put("app.stranger")
+	a.put("app.us", "app.eu")
+	wantMirroredSubjects(t, b.events("app", 3), "app.eu app.stranger app.eu")
+	m.end(exitOK)
+	startMirror(t, "--from", a.url, "--to", b.url, "--namespaces", "app").exit(exitFailed, "the target lacks event 2 of the source")
+}
+
 func TestAMirrorOfSomeSubjectsIsInStepWithThoseAndGoesOn(t *testing.T) {
 	a, b := openTestBus(t, t.TempDir(), ""), openTestBus(t, t.TempDir(), "")
 	a.put("app.eu", "app.us", "app.eu", "app.us")

@@ -99,14 +99,23 @@ func notThere(err error) bool {
 	return damaged || errors.Is(err, bus.ErrUnknownEvent) || errors.Is(err, bus.ErrEventLost) || errors.Is(err, bus.ErrCorrupt)
 }
 
+// samples are how many events alike looks at; of fewer it looks at all.
+const samples = 8
+
 // alike tells whether both have the same events at the same indexes, by the last
 // of them and some before.
 func alike(ctx context.Context, src, target followed, w wanted, p *place) (bool, error) {
 	if len(w.patterns) > 0 || p.at != p.last.Index {
 		return false, nil
 	}
-	for _, index := range []uint64{1, p.at / 4, p.at / 2, p.at - p.at/4} {
-		name := strconv.FormatUint(max(index, 1), 10)
+	asked := uint64(0)
+	for i := range uint64(samples) {
+		index := p.at * (i + 1) / samples
+		if index == asked {
+			continue
+		}
+		asked = index
+		name := strconv.FormatUint(index, 10)
 		there, err := target.event(ctx, w.namespace, name)
 		if err != nil {
 			return false, atTarget(unlessNotThere(err))
