@@ -103,7 +103,8 @@ func notThere(err error) bool {
 const samples = 8
 
 // alike tells whether both have the same events at the same indexes, by the last
-// of them and some before.
+// of them and some before. One that cannot be read says nothing: it was mirrored
+// before it was damaged, or the others would not be where they are.
 func alike(ctx context.Context, src, target followed, w wanted, p *place) (bool, error) {
 	if len(w.patterns) > 0 || p.at != p.last.Index {
 		return false, nil
@@ -117,15 +118,19 @@ func alike(ctx context.Context, src, target followed, w wanted, p *place) (bool,
 		asked = index
 		name := strconv.FormatUint(index, 10)
 		there, err := target.event(ctx, w.namespace, name)
+		if notThere(err) {
+			p.unsure = true
+			continue
+		}
 		if err != nil {
-			return false, atTarget(unlessNotThere(err))
+			return false, atTarget(err)
 		}
 		have, err := src.event(ctx, w.namespace, name)
-		if err != nil {
-			return false, unlessNotThere(err)
+		if notThere(err) {
+			continue
 		}
-		if have.Id != there.Id {
-			return false, nil
+		if err != nil || have.Id != there.Id {
+			return false, err
 		}
 	}
 	return true, nil
