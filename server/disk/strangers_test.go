@@ -322,7 +322,7 @@ func TestReadingOnlyLoadsNoIDsBeforeOneIsAskedFor(t *testing.T) {
 
 	never := openTest(t, dir, Options{ReadOnly: true})
 	mustClose(t, never)
-	if got := never.logs["orders"].ids; got.set != nil || got.loading != nil {
+	if got := never.log("orders").ids; got.set != nil || got.loading != nil {
 		t.Error("got ids of a log that nobody asked, want none")
 	}
 	if _, err := never.Find(t.Context(), "orders", want[0].Id); !errors.Is(err, bus.ErrUnavailable) {
