@@ -17,5 +17,7 @@ type NamespaceInfo struct {
 	Incarnation string    `json:"incarnation"`       // what the ids of its events begin with
 	TornTails   uint64    `json:"torn_tails"`        // unanswered tails cut since the server opened it
 	Problem     string    `json:"problem,omitempty"` // why it takes no events now
-	Streams     int       `json:"streams,omitempty"` // connected now
+	Rate        float64   `json:"rate"`                // events a second over the last minute
+	Streams     int       `json:"streams,omitempty"`   // connected now
+	Consumers   int       `json:"consumers,omitempty"` // named ones
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -94,18 +95,33 @@ func (s *Server) time(w http.ResponseWriter, _ *http.Request) {
 	s.writeJSON(w, http.StatusOK, map[string]any{"now": now.Format(time.RFC3339Nano), "unix_ns": now.UnixNano()})
 }
 
-func (s *Server) listNamespaces(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) listNamespaces(w http.ResponseWriter, r *http.Request) {
 	list := []bus.NamespaceInfo{}
 	for _, namespace := range s.engine.Namespaces() {
-		list = append(list, s.inspect(namespace))
+		list = append(list, s.inspect(r.Context(), namespace))
 	}
 	s.writeJSON(w, http.StatusOK, map[string]any{"namespaces": list, "durability": s.engine.Durability()})
 }
 
-func (s *Server) inspect(namespace string) bus.NamespaceInfo {
+func (s *Server) inspect(ctx context.Context, namespace string) bus.NamespaceInfo {
 	info := s.engine.Inspect(namespace)
 	info.Streams = s.hub.Streams(namespace)
+	info.Consumers = len(s.hub.Consumers(namespace))
+	info.Rate = s.rate(ctx, namespace, info.Last+1)
 	return info
+}
+
+// rateOver is the time that a rate is of.
+const rateOver = time.Minute
+
+// rate is how many events a second were committed of late. The log knows when, so
+// that nothing is counted beside it; of one that cannot be asked, it is 0.
+func (s *Server) rate(ctx context.Context, namespace string, next uint64) float64 {
+	from, err := s.engine.IndexAt(ctx, namespace, time.Now().Add(-rateOver))
+	if err != nil || from >= next {
+		return 0
+	}
+	return float64(next-from) / rateOver.Seconds()
 }
 
 func (s *Server) inspectNamespace(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +130,7 @@ func (s *Server) inspectNamespace(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	s.writeJSON(w, http.StatusOK, s.inspect(namespace))
+	s.writeJSON(w, http.StatusOK, s.inspect(r.Context(), namespace))
 }
 
 // readEvent answers with one event, by its id or its index.

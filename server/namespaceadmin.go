@@ -66,7 +66,7 @@ func (s *Server) declareNamespace(w http.ResponseWriter, r *http.Request) error 
 		status = http.StatusCreated
 		s.log.Info("a namespace was declared", "namespace", name, "remote", r.RemoteAddr)
 	}
-	s.writeJSON(w, status, s.inspect(name))
+	s.writeJSON(w, status, s.inspect(r.Context(), name))
 	return nil
 }
 

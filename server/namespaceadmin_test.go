@@ -37,6 +37,9 @@ func TestANamespaceIsDeclaredAndDeletedWhileTheServerRunsAndThatIsRemembered(t *
 	}
 	s.next("msg")
 	b.do("GET", "/?subject=invoices.*&consumer=mail&start=oldest&until=newest", "", "Accept: application/json")
+	if a := b.do("GET", "/v1/namespaces/invoices", ""); a.field("consumers") != "1" || a.field("rate") != "0.016666666666666666" {
+		t.Errorf("got %s, want one consumer and one event a minute", a.body)
+	}
 	b.restart() // without being an administrator's any more
 	if a := b.publish(`{"subject":"invoices.sent","key":"k","payload":1}`); a.field("duplicate") != "true" {
 		t.Fatalf("after a restart: got %s, want the key to be known", a.body)
