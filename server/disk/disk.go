@@ -56,7 +56,7 @@ type Engine struct {
 	durability Durability
 	names      atomic.Pointer[[]string]              // sorted; each is not changed
 	logs       atomic.Pointer[map[string]*namespace] // each a map that is not changed
-	keeping    sync.Mutex                            // one opens a log after Open at a time, and none while Close is at it
+	keeping    turnstile                             // one opens a log after Open at a time, and none while Close is at it
 	dir        string
 	options    Options
 	closed     bool      // guarded by keeping
@@ -78,7 +78,7 @@ func Open(dir string, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{durability: o.Durability, dir: dir}
+	e := &Engine{durability: o.Durability, dir: dir, keeping: make(turnstile, 1)}
 	e.names.Store(&names)
 	e.logs.Store(&map[string]*namespace{})
 	if o.FS == nil {

@@ -11,6 +11,14 @@ import (
 	"example.com/bus"
 )
 
+// turnstile lets one through at a time. A log is opened behind it, which takes the
+// time of a disk: who waits is idle, as far as a bubble of testing/synctest can
+// tell, so that the time of a simulated disk passes.
+type turnstile chan struct{}
+
+func (t turnstile) Lock()   { t <- struct{}{} }
+func (t turnstile) Unlock() { <-t }
+
 // log returns an open log, nil when there is none of the name.
 func (e *Engine) log(name string) *namespace { return (*e.logs.Load())[name] }
 
