@@ -27,6 +27,7 @@ type consumer struct {
 
 	// Of this connection.
 	out   map[uint64]*flight
+	dying map[uint64]time.Time // given up, and perhaps not yet kept as a dead letter: until then it is in flight
 	acked map[uint64]bool
 	last  uint64 // highest index delivered
 	from  uint64 // index it began at
@@ -64,6 +65,7 @@ func (c *consumer) restart() {
 // begin forgets what belongs to a connection.
 func (c *consumer) begin() {
 	c.id, c.out, c.acked, c.last, c.from = "", map[uint64]*flight{}, map[uint64]bool{}, 0, 0
+	c.dying = map[uint64]time.Time{}
 }
 
 // join connects a consumer, from its resume point if it has one.
@@ -173,6 +175,7 @@ func (c *consumer) expire(now time.Time) {
 	for i, fl := range c.out {
 		if c.attempts > 0 && fl.attempt >= c.attempts && !now.Before(fl.earliest) {
 			c.done[i] = true
+			c.dying[i] = now
 			delete(c.out, i)
 		}
 	}
@@ -202,6 +205,11 @@ func (w *world) delivered(c *consumer, e *wire, f frame) {
 	if c.attempts > 0 && attempt > c.attempts {
 		w.failf("%s got attempt %d of %d, at most %d were wanted", c.name, attempt, e.Index, c.attempts)
 	}
+	for i := range c.dying {
+		if len(c.out)+len(c.dying) > c.inflight { // one of them was kept, and made room
+			delete(c.dying, i)
+		}
+	}
 	if len(c.out) > c.inflight {
 		w.failf("%s has %d in flight, want at most %d", c.name, len(c.out), c.inflight)
 	}
@@ -210,6 +218,10 @@ func (w *world) delivered(c *consumer, e *wire, f frame) {
 		fl.latest = fl.earliest
 	}
 }
+
+// buryPatience is how long a dead letter may take to be kept on a disk that works:
+// it is tried again after 5 s.
+const buryPatience = 15 * time.Second
 
 // checkConsumer looks at rest that everything that is due has come.
 func (w *world) checkConsumer(c *consumer) {
@@ -223,7 +235,12 @@ func (w *world) checkConsumer(c *consumer) {
 			w.failf("%s did not get %d again, attempt %d was due %s ago", c.name, i, fl.attempt+1, now.Sub(fl.latest))
 		}
 	}
-	if len(c.out) < c.inflight {
+	for i, since := range c.dying {
+		if now.Sub(since) > buryPatience && now.Sub(w.trouble) > buryPatience && !w.deadFailed && !w.faults.any() {
+			delete(c.dying, i)
+		}
+	}
+	if len(c.out)+len(c.dying) < c.inflight {
 		ns := w.spaces[c.ns]
 		w.passed(c.name+" at rest", c.patterns, ns, c.last+1, uint64(len(ns.log)+1))
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing/synctest"
 	"time"
+
+	"example.com/bus"
 )
 
 // step is one thing that happens. What it draws comes from its own seed, so
@@ -90,6 +92,9 @@ func (w *world) look() {
 // noteFailed: a namespace whose log met an EIO takes nothing more.
 func (w *world) noteFailed() {
 	path := strings.TrimSuffix(w.faults.struck(), ".tmp") // a handle keeps the name of before the rename
+	if path == dir+"/"+bus.DeadNamespace+".log" {
+		w.deadFailed = true
+	}
 	for _, name := range names {
 		if ns := w.spaces[name]; path == dir+"/"+name+".log" && ns.failed == 0 {
 			w.tracef("the disk of %s has failed", name)
@@ -230,6 +235,7 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 		w.burst(rng)
 		w.tick(rng)
 		w.rest()
+		w.trouble = time.Now()
 		if rng.IntN(2) == 0 {
 			w.faults.clear()
 		}

@@ -61,8 +61,13 @@ func (w *world) settle(c *consumer, rng *rand.Rand, verdict string) {
 	if p := w.byTrace[fl.e.TraceID]; verdict == "ack" {
 		p.ackers[c.id] = true
 	}
+	asked := time.Now()
 	a := w.do("PUT", "?"+q.Encode(), body)
 	w.tracef("%s says %s of %d: %d", c.name, verdict, index, a.status)
+	if w.noteFailed(); verdict == "term" && a.status >= 500 && (w.faults.any() || w.filled || w.deadFailed) {
+		fl.earliest, fl.latest = asked.Add(c.redelivery), time.Now().Add(c.redelivery) // no room for a dead letter: it is still there
+		return
+	}
 	if a.status != 202 {
 		w.failf("%s says %s of %d, which it has: got %d %s", c.name, verdict, index, a.status, a.body)
 		return

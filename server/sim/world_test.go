@@ -38,23 +38,25 @@ type life struct {
 // world is one life under way. Its methods are the driver's, one goroutine;
 // what others touch is behind mu.
 type world struct {
-	life      life
-	sabotage  func(immuta.FS) immuta.FS // of a test that wants to see a life fail; nil: none
-	fs        *faultfs.FS
-	ring      *crypto.Keyring
-	ahead     atomic.Int64 // nanoseconds, of the disk engine's clock
-	jumped    bool         // the clock was set
-	filled    bool         // the disk was full once
-	up        bool
-	step      int
-	cutAt     int       // the call of the file system behind which the power goes; 0: none
-	diedAt    time.Time // the last crash
-	server    *server.Server
-	engine    *disk.Engine
-	net       *memoryNet
-	served    chan error
-	client    *http.Client
-	transport *http.Transport
+	life       life
+	sabotage   func(immuta.FS) immuta.FS // of a test that wants to see a life fail; nil: none
+	fs         *faultfs.FS
+	ring       *crypto.Keyring
+	ahead      atomic.Int64 // nanoseconds, of the disk engine's clock
+	jumped     bool         // the clock was set
+	filled     bool         // the disk was full once
+	trouble    time.Time    // when the disk was last known to be full
+	deadFailed bool         // the log of dead letters has met an EIO, and takes nothing more
+	up         bool
+	step       int
+	cutAt      int       // the call of the file system behind which the power goes; 0: none
+	diedAt     time.Time // the last crash
+	server     *server.Server
+	engine     *disk.Engine
+	net        *memoryNet
+	served     chan error
+	client     *http.Client
+	transport  *http.Transport
 
 	spaces    map[string]*namespace
 	events    []*event
@@ -125,7 +127,7 @@ func (w *world) open(files *faultfs.FS) (*disk.Engine, error) {
 func (w *world) boot() bool {
 	files := w.fs
 	files.Inject(w.faults.hook)
-	w.cutAt = 0
+	w.cutAt, w.deadFailed = 0, false
 	engine, err := w.open(files)
 	if err != nil {
 		w.tracef("open: %v", err)
@@ -224,7 +226,7 @@ func (w *world) anyFailed() bool {
 			return true
 		}
 	}
-	return false
+	return w.deadFailed
 }
 
 // do sends a request and reads the answer; 0 when there was none.
