@@ -18,7 +18,7 @@ type Error struct {
 	// Filled where they say something.
 	Namespaces []string `json:"namespaces,omitempty"`  // the declared ones, for unknown_namespace
 	EventID    string   `json:"event_id,omitempty"`    // the event that was stored all the same, or the one meant
-	Index      uint64   `json:"index,omitempty"`       // its index
+	Index      uint64   `json:"index,omitempty"`       // its index; for wrong_index, the actual last one
 	Confirmed  *int     `json:"confirmed,omitempty"`   // consumers that had acknowledged, for confirm_timeout
 	Wanted     int      `json:"wanted,omitempty"`      // consumers that were waited for
 	Line       int      `json:"line,omitempty"`        // line of an NDJSON body, item of a batch, from 1
@@ -93,9 +93,11 @@ var (
 	ErrConsumerDiffers   = newError(409, "consumer_differs", "the consumer has other settings")
 	ErrEventLost         = newError(410, "event_lost", "the event was lost to damage, and the log has been repaired since")
 	ErrRequestTimeout    = newError(408, "request_timeout", "the body did not arrive in time")
+	ErrWrongIndex        = newError(412, "wrong_index", "the last index is another one than was expected")
 	ErrTooLarge          = newError(413, "too_large", "the event or batch is over the limit")
 	ErrUnsupportedMedia  = newError(415, "unsupported_media_type", "the content type or encoding cannot be taken")
 	ErrKeyConflict       = newError(422, "key_conflict", "the key belongs to another event")
+	ErrTooManySubjects   = newError(422, "too_many_subjects", "the last index of so many subjects is not kept")
 	ErrTooManyStreams    = newError(429, "too_many_streams", "the address has too many streams open")
 	ErrStorage           = newError(500, "storage_failed", "the log takes no more events")
 	ErrUnreadable        = newError(500, "read_failed", "the log cannot be read now")

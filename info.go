@@ -14,10 +14,11 @@ type NamespaceInfo struct {
 	FreeBytes   *int64    `json:"free_bytes,omitempty"` // of the disk it is on; nil: not known
 	Sealed      bool      `json:"sealed"`
 	KeyID       string    `json:"key_id,omitempty"`
-	Incarnation string    `json:"incarnation"`         // what the ids of its events begin with
-	TornTails   uint64    `json:"torn_tails"`          // unanswered tails cut since the server opened it
-	Problem     string    `json:"problem,omitempty"`   // why it takes no events now
-	Rate        float64   `json:"rate"`                // events a second over the last minute
-	Streams     int       `json:"streams,omitempty"`   // connected now
-	Consumers   int       `json:"consumers,omitempty"` // named ones
+	Incarnation string    `json:"incarnation"`                // what the ids of its events begin with
+	TornTails   uint64    `json:"torn_tails"`                 // unanswered tails cut since the server opened it
+	Problem     string    `json:"problem,omitempty"`          // why it takes no events now
+	Rate        float64   `json:"rate"`                       // events a second over the last minute
+	Streams     int       `json:"streams,omitempty"`          // connected now
+	Consumers   int       `json:"consumers,omitempty"`        // named ones
+	Subjects    int       `json:"tracked_subjects,omitempty"` // whose last index is kept in memory; 0: nobody has asked for one yet
 }

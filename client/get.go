@@ -19,6 +19,7 @@ import (
 const (
 	StartOldest = "oldest"
 	StartNewest = "newest"
+	StartLast   = "last"
 )
 
 // AckStrategy says whether events are to be acknowledged.
@@ -31,9 +32,11 @@ const (
 )
 
 // WithStartFrom is where the stream begins: StartNewest (the default) with what is published
-// from now on, StartOldest with the oldest event there is, the id of an event right after it,
+// from now on, StartOldest with the oldest event there is, StartLast with the newest event of
+// each subject, and behind them what is published from then on, the id of an event right after it,
 // an index such as "#42" at it, a time in RFC 3339 or an age such as "15m" or "7d" at the
-// first event that is not older.
+// first event that is not older. A stream that breaks off among the events of StartLast goes on
+// behind the last it has yielded, with every event there is: no subject is missing.
 func WithStartFrom(start string) GetOption {
 	return getOption(func(r *getRequest) { r.query.Set("start", start) })
 }

@@ -21,6 +21,7 @@ func TestEveryGetOptionReachesTheServer(t *testing.T) {
 		"subject=a.b&subject=app.%2A":                              WithSubject("a.b"),
 		"start=oldest&subject=app.%2A":                             WithStartFrom(StartOldest),
 		"start=%2342&subject=app.%2A":                              WithStartFrom("#42"),
+		"start=last&subject=app.%2A":                               WithStartFrom(StartLast),
 		"start=15m&subject=app.%2A":                                WithStartFrom("15m"),
 		"start=2026-01-31T11%3A00%3A00.000000005Z&subject=app.%2A": WithStartTime(at),
 		"ack=manual&subject=app.%2A":                               WithAckStrategy(AckManual),

@@ -153,6 +153,21 @@ func WithBatch(events ...bus.Event) PutOption {
 	})
 }
 
+// WithExpectedIndex stores the event, or the batch, only if n is the last index of its
+// namespace; 0: it holds none. Otherwise the error has the code of bus.ErrWrongIndex, its Index
+// is the actual one, and nothing is stored. No other publish comes between the look and the
+// storing. See Put for what a lost answer means.
+func WithExpectedIndex(n uint64) PutOption {
+	return putOption(func(r *putRequest) { r.ofCall, r.when.Index = "WithExpectedIndex", bus.Expect(n) })
+}
+
+// WithExpectedSubjectIndex is WithExpectedIndex for the newest event of exactly the subject; 0:
+// there is none. The events of a batch must all have that subject. bus.ErrTooManySubjects when
+// the server does not know the last index of so many subjects.
+func WithExpectedSubjectIndex(n uint64) PutOption {
+	return putOption(func(r *putRequest) { r.ofCall, r.when.SubjectIndex = "WithExpectedSubjectIndex", bus.Expect(n) })
+}
+
 // WithConfirm makes Put wait until n different consumers have acknowledged the event. When
 // they do not in time, the error has the code of bus.ErrConfirmTimeout; the event is stored
 // all the same. 0 does not wait.

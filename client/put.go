@@ -69,6 +69,7 @@ type putRequest struct {
 	batched bool
 	ofCall  string // the last option that is not about one event
 
+	when    bus.Condition
 	confirm int
 	reply   bool
 	timeout time.Duration
@@ -94,6 +95,13 @@ func newPutRequest(opts []PutOption) *putRequest {
 // server remembers a key for 10 minutes unless told otherwise: who allows more than that may
 // store the event twice. Cancelling the context ends the waiting, not an event that is on its
 // way.
+//
+// With WithExpectedIndex or WithExpectedSubjectIndex a key does more: the event of a try whose
+// answer was lost has itself moved the index on, and a server that knows the key answers the next
+// try with that event's receipt before it looks at the index. So bus.ErrWrongIndex then means that
+// nothing of this Put is stored. That holds as long as the server remembers the key, and not
+// at all on one that remembers none (--dedup-keys 0). Without a key Put sends once: after an error
+// that is no answer, read what is stored before you decide anew.
 //
 // WithConfirm and WithRequestReply wait as long as WithTimeout says; without it, until the
 // context's deadline, an hour at most; and without both as long as the server sees fit.
@@ -163,6 +171,9 @@ func (r *putRequest) encode() ([]byte, error) {
 	if len(r.events()) == 0 {
 		return nil, bus.ErrInvalidParameter.With("the batch has no events, wanted at least one")
 	}
+	if err := r.when.CheckEvents(r.events()); err != nil {
+		return nil, err
+	}
 	body := []byte{'['}
 	for i, e := range r.events() {
 		if err := e.Check(); err != nil {
@@ -192,6 +203,11 @@ func (r *putRequest) inBatch(err error, item int) error {
 
 func (r *putRequest) query(end time.Time, hasEnd bool) url.Values {
 	q := url.Values{}
+	for name, n := range map[string]bus.Expected{"expected_index": r.when.Index, "expected_subject_index": r.when.SubjectIndex} {
+		if n.Asked() {
+			q.Set(name, strconv.FormatUint(n.Index(), 10))
+		}
+	}
 	if r.confirm > 0 {
 		q.Set("confirm", strconv.Itoa(r.confirm))
 	}

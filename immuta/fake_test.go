@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"runtime"
 )
 
 var errFakeKey = errors.New("no key has this id")
@@ -58,3 +59,16 @@ func (f fakeSealer) with(position uint64) []byte {
 
 // FakeSealing is for the tests outside the package.
 func FakeSealing(key byte) Sealing { return fakeSealing{key} }
+
+// AwaitQueued returns when n appends wait behind the commit that is being made.
+func AwaitQueued(l *Log, n int) {
+	for {
+		l.writer.queue.mu.Lock()
+		waiting := len(l.writer.queue.pending)
+		l.writer.queue.mu.Unlock()
+		if waiting >= n {
+			return
+		}
+		runtime.Gosched()
+	}
+}

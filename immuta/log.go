@@ -207,6 +207,16 @@ func (l *Log) Err() error {
 // returns, and a full disk (wraps ENOSPC), after which the log goes on as if
 // nothing had been asked of it.
 func (l *Log) Append(ctx context.Context, records [][]byte) (Receipt, error) {
+	return l.AppendIf(ctx, records, nil)
+}
+
+// AppendIf is Append on a condition: check is asked at the moment when the records
+// would get their indexes, behind everything that was appended before and in front
+// of everything after. The error of a refusal is what check returned; nothing of the
+// records is stored then, and others that share the sync are not touched. When
+// records that stand before these in the same commit cannot be stored, the error is
+// theirs, since what check was told has not come true. A nil check asks nothing.
+func (l *Log) AppendIf(ctx context.Context, records [][]byte, check Check) (Receipt, error) {
 	if l.o.ReadOnly {
 		return Receipt{}, fmt.Errorf("append to %s: %w", l.seg.path, ErrReadOnly)
 	}
@@ -220,7 +230,7 @@ func (l *Log) Append(ctx context.Context, records [][]byte) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
-	return l.writer.append(ctx, records, size)
+	return l.writer.append(ctx, records, size, check)
 }
 
 // measure bounds an append before anything of it is taken.

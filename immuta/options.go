@@ -61,6 +61,7 @@ type Options struct {
 	// (Where that is not possible, as on a read-only file system, it goes on; a
 	// disk that fails to is an error.)
 	ReadOnly bool
+	Ledger   Ledger // told what gets which index; nil: nobody is
 	// Report is told of facts worth a log line; nil drops them. It may be called
 	// from several goroutines, one of them the committing one, which waits for it.
 	Report func(Notice)

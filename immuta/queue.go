@@ -16,6 +16,7 @@ const (
 type request struct {
 	records [][]byte
 	size    int
+	check   Check // nil: nothing is asked
 	receipt Receipt
 	err     error
 	done    chan struct{} // one signal, when receipt and err are set

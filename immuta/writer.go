@@ -51,19 +51,19 @@ func startWriter(l *Log, t tail) *writer {
 }
 
 // append hands records to the goroutine and waits for its answer.
-func (w *writer) append(ctx context.Context, records [][]byte, size int) (Receipt, error) {
+func (w *writer) append(ctx context.Context, records [][]byte, size int, check Check) (Receipt, error) {
 	r, ok := w.spare.Get().(*request)
 	if !ok {
 		r = &request{done: make(chan struct{}, 1)}
 	}
-	r.records, r.size, r.err = records, size, nil
+	r.records, r.size, r.check, r.err = records, size, check, nil
 	err := w.queue.put(ctx, r)
 	var receipt Receipt
 	if err == nil {
 		<-r.done
 		receipt, err = r.receipt, r.err
 	}
-	r.records, r.err = nil, nil
+	r.records, r.check, r.err = nil, nil, nil
 	w.spare.Put(r)
 	return receipt, err
 }
@@ -106,29 +106,44 @@ func (w *writer) run() {
 }
 
 // serve commits a batch and answers it. An answer is the last thing done with a
-// request: it belongs to its caller from then on.
+// request: it belongs to its caller from then on. A refusal by a check is answered
+// like the rest, when the commit has come to its end: what the check was told may
+// be in front of it in this very commit, and must not have been said in vain.
 func (w *writer) serve(batch []*request) {
 	first := w.next
 	err := w.commit(batch)
 	at := unixTime(w.time)
 	for _, r := range batch {
-		r.receipt, r.err = Receipt{First: first, Time: at}, err
-		if err != nil {
+		switch {
+		case err != nil:
+			r.receipt, r.err = Receipt{}, err
+		case r.err != nil:
 			r.receipt = Receipt{}
+		default:
+			r.receipt = Receipt{First: first, Time: at}
+			first += uint64(len(r.records))
 		}
-		first += uint64(len(r.records))
 		r.done <- struct{}{}
 	}
 	clear(batch)
 	w.batch = batch[:0]
 }
 
-// commit writes a batch as one commit, and syncs and shows it as the mode says.
-func (w *writer) commit(batch []*request) error {
+// commit writes what is admitted of a batch as one commit, and syncs and shows it
+// as the mode says.
+func (w *writer) commit(batch []*request) (err error) {
 	if err := w.log.Err(); err != nil {
 		return err
 	}
-	c, err := w.encode(batch)
+	if ledger := w.log.o.Ledger; ledger != nil {
+		ledger.Begin()
+		defer func() { ledger.End(err == nil) }()
+	}
+	records := w.admit(batch)
+	if len(records) == 0 {
+		return nil // every one was refused by its check
+	}
+	c, err := w.encode(records)
 	if err != nil {
 		return err // nothing is written
 	}
@@ -157,11 +172,7 @@ func (w *writer) commit(batch []*request) error {
 	return nil
 }
 
-func (w *writer) encode(batch []*request) (*commit, error) {
-	records := w.records[:0]
-	for _, r := range batch {
-		records = append(records, r.records...)
-	}
+func (w *writer) encode(records [][]byte) (*commit, error) {
 	c := &commit{first: w.next, next: w.next + uint64(len(records)), offset: w.end}
 	if c.next > w.log.o.LastIndex+1 || c.next < c.first {
 		clear(records)

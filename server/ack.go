@@ -191,6 +191,6 @@ func (s *Server) reply(r *http.Request, consumerID string, settled []delivery.Se
 		return false, nil
 	}
 	reply.Key = "reply " + consumerID + " " + asked.Id
-	_, err := s.store(r.Context(), []bus.Event{reply})
+	_, err := s.store(r.Context(), []bus.Event{reply}, bus.Condition{})
 	return err == nil, err
 }

@@ -134,7 +134,7 @@ func (c *claim) takeKeys(ctx context.Context) error {
 }
 
 // append stores what is new. The keys count only once it is durable.
-func (c *claim) append(ctx context.Context) ([]receipt, error) {
+func (c *claim) append(ctx context.Context, when bus.Condition) ([]receipt, error) {
 	var fresh []bus.Event
 	for i := range c.events {
 		if c.known[i] == nil {
@@ -142,7 +142,7 @@ func (c *claim) append(ctx context.Context) ([]receipt, error) {
 		}
 	}
 	if len(fresh) > 0 {
-		if err := c.server.engine.Append(ctx, c.namespace, fresh); err != nil {
+		if err := c.server.appendIf(ctx, c.namespace, fresh, when); err != nil {
 			return nil, err
 		}
 	}

@@ -202,3 +202,19 @@ func TestDeadLettersAreInTheirOwnPlace(t *testing.T) {
 		t.Errorf("got %d dead letters, want 4: %s", got, a.body)
 	}
 }
+
+func TestANamedConsumerBeginsWithTheNewestOfEachSubject(t *testing.T) {
+	b := openBus(t)
+	var ids []string
+	for _, subject := range []string{"orders.a", "orders.b", "orders.a", "orders.c"} {
+		ids = append(ids, b.publish(`{"subject":"`+subject+`"}`).field("id"))
+	}
+	wantIDs(t, b.pull("&consumer=prices&start=last&limit=2&redelivery=1h"), ids[1:3]...)
+	b.want(202, "PUT", "/?consumer=prices&event_id="+ids[1], "")
+	b.restart()
+	ids = append(ids, b.publish(`{"subject":"orders.b"}`).field("id"))
+	wantIDs(t, b.pull("&consumer=prices"), ids[3:]...) // ids[2] is leased
+	b.want(202, "PUT", "/?consumer=prices&up_to=true&event_id="+ids[4], "")
+	b.want(200, "POST", "/v1/namespaces/orders/consumers/prices/reset?start=last", "")
+	wantIDs(t, b.pull("&consumer=prices"), ids[2:]...)
+}

@@ -142,8 +142,12 @@ func (s *Server) makeConsumer(w http.ResponseWriter, r *http.Request, name consu
 		s.fail(w, r, err)
 		return
 	}
-	_, made, err := s.named.make(r.Context(), name, asked, func() (uint64, error) {
-		return s.startOf(r, name.namespace, nil, asked.Start)
+	_, made, err := s.named.make(r.Context(), name, asked, func() (delivery.Progress, error) {
+		spec, err := asked.patternsOf(name)
+		if err != nil {
+			return delivery.Progress{}, err
+		}
+		return s.startOf(r, name.namespace, spec, asked.Start)
 	})
 	if err != nil {
 		s.fail(w, r, err)
@@ -264,11 +268,11 @@ func (s *Server) moveConsumer(r *http.Request, name consumerName) error {
 	if err != nil {
 		return err
 	}
-	from, err := s.startOf(r, name.namespace, nil, start)
+	at, err := s.startOf(r, name.namespace, c.Spec().Patterns, start)
 	if err != nil {
 		return err
 	}
-	return c.Reset(from)
+	return c.Reset(at)
 }
 
 var _ delivery.Journal = (*consumers)(nil)

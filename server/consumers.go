@@ -271,7 +271,7 @@ func (c *consumers) byName(name string) (*delivery.Consumer, error) {
 // make returns the consumer of a name, and makes it when there is none. asked are
 // the settings that were asked for: of a consumer that is there, none of them may
 // be another.
-func (c *consumers) make(ctx context.Context, name consumerName, asked *consumerSettings, from func() (uint64, error)) (live *delivery.Consumer, made bool, err error) {
+func (c *consumers) make(ctx context.Context, name consumerName, asked *consumerSettings, from func() (delivery.Progress, error)) (live *delivery.Consumer, made bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.ready(); err != nil {
@@ -286,12 +286,12 @@ func (c *consumers) make(ctx context.Context, name consumerName, asked *consumer
 	if err := c.room(name.namespace); err != nil {
 		return nil, false, err
 	}
-	next, err := from()
+	at, err := from()
 	if err != nil {
 		return nil, false, err
 	}
 	settings := asked.complete(time.Now())
-	k := &keptConsumer{settings: &settings, incarnation: c.server.engine.Incarnation(name.namespace), at: delivery.Progress{Next: max(next, 1)}}
+	k := &keptConsumer{settings: &settings, incarnation: c.server.engine.Incarnation(name.namespace), at: at}
 	if _, err := settings.spec(name); err != nil {
 		return nil, false, err
 	}

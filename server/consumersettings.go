@@ -53,17 +53,10 @@ func (c *consumerSettings) complete(now time.Time) consumerSettings {
 // spec is what delivery makes of the settings.
 func (c *consumerSettings) spec(name consumerName) (delivery.ConsumerSpec, error) {
 	spec := delivery.ConsumerSpec{Namespace: name.namespace, Name: name.name}
-	for _, text := range c.Subjects {
-		pattern, err := bus.ParsePattern(text)
-		if err != nil {
-			return spec, err
-		}
-		if pattern.Namespace() != name.namespace {
-			return spec, bus.ErrInvalidSubject.With("subject %.80q is not of namespace %s: a named consumer is of one namespace", text, name.namespace)
-		}
-		spec.Patterns = append(spec.Patterns, pattern)
-	}
 	var err error
+	if spec.Patterns, err = c.patternsOf(name); err != nil {
+		return spec, err
+	}
 	if spec.Ack.Redelivery, err = within("redelivery", c.Redelivery, minRedelivery, maxRedelivery); err != nil {
 		return spec, err
 	}
@@ -76,6 +69,21 @@ func (c *consumerSettings) spec(name consumerName) (delivery.ConsumerSpec, error
 	}
 	spec.Ack.Attempts, spec.Ack.Inflight = *c.RedeliveryCount, c.Inflight
 	return spec, nil
+}
+
+// patternsOf reads the subjects.
+func (c *consumerSettings) patternsOf(name consumerName) (all []bus.Pattern, err error) {
+	for _, text := range c.Subjects {
+		pattern, err := bus.ParsePattern(text)
+		if err != nil {
+			return nil, err
+		}
+		if pattern.Namespace() != name.namespace {
+			return nil, bus.ErrInvalidSubject.With("subject %.80q is not of namespace %s: a named consumer is of one namespace", text, name.namespace)
+		}
+		all = append(all, pattern)
+	}
+	return all, nil
 }
 
 func within(name, text string, least, most time.Duration) (time.Duration, error) {

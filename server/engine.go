@@ -48,6 +48,24 @@ type Engine interface {
 	// bus.ErrStorage (none will until the log is opened again), ctx's.
 	Append(ctx context.Context, namespace string, events []bus.Event) error
 
+	// AppendIf is Append on a condition, which is looked at in the same step in
+	// which the events get their indexes: no other Append comes between, of this
+	// process or any. What does not hold is bus.ErrWrongIndex with the actual index,
+	// that of the namespace before that of the subject, and nothing is stored; a
+	// condition that does not fit the events is bus.ErrInvalidParameter. The first
+	// condition on a subject may wait for the log to be read, as long as ctx lets
+	// it. bus.ErrTooManySubjects: there are more than the engine knows by heart.
+	AppendIf(ctx context.Context, namespace string, events []bus.Event, when bus.Condition) error
+
+	// Newest returns the indexes, sorted, of the newest event below next of each
+	// subject that matches one of the patterns; next is one past the last readable
+	// at one moment during the call. It may wait for the log to be read, or for
+	// what is stored to be readable, as long as ctx lets it. Events that are lost to
+	// damage, and may have been the newest, are in lost, in order. More than most
+	// indexes, or more subjects than the engine knows by heart, are
+	// bus.ErrTooManySubjects.
+	Newest(ctx context.Context, namespace string, patterns []bus.Pattern, most int) (indexes []uint64, next uint64, lost []bus.DamageError, err error)
+
 	// Bounds returns the first index kept and one past the last readable. Lost
 	// events between them count: their indexes are never given again. Events that
 	// were behind next and are damaged do not; see Reader.

@@ -20,11 +20,26 @@ type problem struct {
 	*bus.Error
 }
 
+// fromNothing is a problem whose index is 0, because there is no event yet; an
+// ordinary one leaves a 0 out.
+type fromNothing struct {
+	problem
+	Index uint64 `json:"index"`
+}
+
+func problemOf(e *bus.Error) any {
+	p := problem{Type: "about:blank", Error: e}
+	if e.Index == 0 && errors.Is(e, bus.ErrWrongIndex) {
+		return fromNothing{problem: p}
+	}
+	return p
+}
+
 // fail answers with a problem document. An error that is no bus.Error is a
 // fault of ours: it is logged in full and told without its insides.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := retryable(s.refusal(r.Method, r.URL.Path, err))
-	body := encode(problem{Type: "about:blank", Error: e})
+	body := encode(problemOf(e))
 	h := w.Header()
 	h.Set("Content-Type", typeProblem)
 	h.Set("Cache-Control", "no-store")

@@ -42,6 +42,9 @@ func FuzzAnyRequestIsAnsweredOrRefused(f *testing.F) {
 		{"GET", "/?subject=orders.*&start=oldest&until=newest", "", ""},
 		{"GET", "/?subject=orders.*&subject=app.>&start=%231&limit=3&ack=manual", "", ""},
 		{"GET", "/?subject=_bus_.x&last_event_id=e_000000A", "", ""},
+		{"POST", "/?expected_index=3&expected_subject_index=", `{"subject":"orders.a","payload":1}`, ""},
+		{"POST", "/?subject=orders.a&expected_subject_index=0&key=k", "{}", "application/json"},
+		{"GET", "/?subject=orders.>&subject=app.d&start=last&until=newest", "", ""},
 		{"PUT", "/?consumer_id=c_x&event_id=e_y&verdict=nak&delay=1s", "{}", ""},
 		{"GET", "/v1/namespaces/orders/events/1", "", ""},
 	} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"example.com/bus"
+	"example.com/bus/server/disk"
 )
 
 // sources returns the code of the files that a pattern names, without tests.
@@ -175,6 +176,7 @@ func TestLimitsAreDocumentedAsTheyAre(t *testing.T) {
 		"| streams at once | 20,000",
 		"| streams of one address at once | 16,000",
 		fmt.Sprintf("| pattern | %d bytes |", bus.MaxSubjectLen),
+		fmt.Sprintf("| subjects whose last index is kept | %d,%03d,%03d a namespace |", disk.DefaultLastSubjects/1_000_000, disk.DefaultLastSubjects/1000%1000, disk.DefaultLastSubjects%1000),
 		fmt.Sprintf("| id | %d bytes |", bus.MaxIDLen),
 		fmt.Sprintf("| trace id, key, content type | %d bytes each |", bus.MaxTextLen),
 	} {
@@ -184,7 +186,7 @@ func TestLimitsAreDocumentedAsTheyAre(t *testing.T) {
 	}
 	code := sources(t, "*.go")
 	for name, wanted := range map[string]string{
-		"maxNamespaces": "16", "maxAcks": "1000",
+		"maxNamespaces": "16", "maxNewest": "100_000", "maxAcks": "1000",
 		"maxResumeLen": "256", "maxArrayBytes": "4 << 20", "maxAnswerWait": "time.Hour",
 		"defaultMaxSubjects": "64", "defaultMaxInflight": "10_000", "defaultMaxConnections": "20_000", "defaultMaxStreams": "20_000",
 		"defaultMaxStreamsPerAddress": "16_000", "defaultInflight": "64", "maxRedelivery": "24 * time.Hour", "maxWait": "time.Hour",

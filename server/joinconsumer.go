@@ -81,22 +81,31 @@ func (s *Server) consumerFor(r *http.Request, sub *subscription, namespace strin
 	if r.Method == http.MethodHead {
 		return s.named.find(namespace, sub.consumer)
 	}
-	c, _, err := s.named.make(r.Context(), name, sub.asked, func() (uint64, error) {
+	c, _, err := s.named.make(r.Context(), name, sub.asked, func() (delivery.Progress, error) {
 		return s.startOf(r, namespace, sub.patterns[namespace], sub.start)
 	})
 	return c, err
 }
 
-// startOf is the index that a new consumer begins with.
-func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Pattern, start string) (uint64, error) {
+// startOf is where a consumer begins. With start=last it owes, of what there is, the
+// newest event of each subject.
+func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Pattern, start string) (delivery.Progress, error) {
 	begin := &starter{engine: s.engine, await: s.awaitStored, start: start, now: time.Now()}
 	places, err := begin.places(r.Context(), map[string][]bus.Pattern{namespace: patterns}, []string{namespace})
 	if err != nil {
-		return 0, err
+		return delivery.Progress{}, err
 	}
-	if places[0].From == 0 {
-		first, _ := s.engine.Bounds(namespace)
-		return first, nil
+	place := places[0]
+	if len(place.Only) > maxOwed {
+		return delivery.Progress{}, bus.ErrTooManySubjects.With("start=last: %d subjects match, a named consumer begins with at most %d", len(place.Only), maxOwed)
 	}
-	return places[0].From, nil
+	at := delivery.Progress{Next: max(place.From, place.Seam, 1)}
+	for _, index := range place.Only {
+		at.Open = append(at.Open, delivery.Attempt{Index: index})
+	}
+	return at, nil
 }
+
+// maxOwed is with how many events a named consumer begins at most, where it does
+// not begin at one place: they are kept in one entry of its log.
+const maxOwed = 10_000

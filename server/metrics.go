@@ -113,6 +113,7 @@ type engineCollector struct {
 	bytes, free, last, streams, impaired *prometheus.Desc
 
 	behind, unacked, connections, stalled *prometheus.Desc
+	subjects                              *prometheus.Desc
 }
 
 func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
@@ -128,6 +129,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		unacked:     prometheus.NewDesc("bus_consumer_unacked", "Events that a named consumer was delivered and has not settled.", consumerLabels, nil),
 		connections: prometheus.NewDesc("bus_consumer_connections", "Connections that share the work of a named consumer.", consumerLabels, nil),
 		stalled:     prometheus.NewDesc("bus_consumer_stalled", "1 while a named consumer has something to do and settles nothing.", consumerLabels, nil),
+		subjects:    prometheus.NewDesc("bus_tracked_subjects", "Subjects whose last index is kept in memory.", label, nil),
 		impaired:    prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
 	}
 }
@@ -143,6 +145,7 @@ func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.unacked
 	ch <- c.connections
 	ch <- c.stalled
+	ch <- c.subjects
 }
 
 // Collect implements prometheus.Collector.
@@ -156,6 +159,7 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 		for desc, value := range map[*prometheus.Desc]float64{
 			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
 			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
+			c.subjects: float64(info.Subjects),
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)
 		}

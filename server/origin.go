@@ -13,7 +13,7 @@ import (
 // Headers that a page of another origin may send and read.
 const (
 	corsMethods = "GET, HEAD, POST, PUT, OPTIONS"
-	corsRequest = "Content-Type, Last-Event-ID, Idempotency-Key, Cache-Control, Accept, Traceparent, Tracestate"
+	corsRequest = "Content-Type, Last-Event-ID, Idempotency-Key, If-Match, Cache-Control, Accept, Traceparent, Tracestate"
 	corsAnswer  = "X-BUS-EVENT-ID, X-BUS-EVENT-CREATED-AT, X-BUS-EVENT-INDEX, X-BUS-DURABILITY, X-BUS-CONSUMER-ID, X-BUS-RESUME, X-BUS-GAP, X-BUS-MORE, Retry-After"
 )
 

@@ -37,6 +37,8 @@ func conversations() map[string]string {
 		"an inbox":             post("/", `{"subject":"_bus_.x"}`),
 		"a small batch":        post("/", "["+event+","+event+"]"),
 		"a batch in chunks":    post("/", "["+event+strings.Repeat(","+event, 40)+"]") + one,
+		"a condition":          post("/?subject=orders.a&expected_index=0", "1") + strings.Repeat(post("/?subject=orders.b&expected_subject_index=0", "1"), 2) + one,
+		"a wrong condition":    post("/", event, `If-Match: "999999999"`) + post("/?expected_index=999999999", event) + post("/?expected_index=x", event) + one,
 		"an allowed page":      post("/", event, "Origin: http://localhost:3000"),
 		"a foreign page":       post("/", event, "Origin: https://evil.example") + one,
 		"a wrong body":         post("/", `{"subject":`) + one,

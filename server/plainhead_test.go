@@ -29,6 +29,8 @@ func TestOnlyHeadsThatCanBeReadInOneWayArePlain(t *testing.T) {
 		"POST /?confirm=1 HTTP/1.1\r\nHost: bus\r\nContent-Length: 2\r\n",
 		"POST /?subject=a&repl%79=true HTTP/1.1\r\nHost: bus\r\nContent-Length: 2\r\n",
 		"POST /?subject=a;confirm=1 HTTP/1.1\r\nHost: bus\r\nContent-Length: 2\r\n",
+		"POST /?subject=orders.a&expected_index=1 HTTP/1.1\r\nHost: bus\r\nContent-Length: 2\r\n",
+		"POST /?expected_subject_index=1 HTTP/1.1\r\nHost: bus\r\nContent-Length: 2\r\n", plainLines + "If-Match: \"1\"\r\n", plainLines + "if-match: 1\r\n",
 		plainLines + "Transfer-Encoding: chunked\r\n", plainLines + "Expect: 100-continue\r\n",
 		plainLines + "Upgrade: h2c\r\n", plainLines + "Connection: close\r\n", plainLines + "Connection: keep-alive, upgrade\r\n",
 		plainLines + "Content-Length: 2\r\n", plainLines + "Host: bus\r\n", plainLines + "Accept: a\r\naccept: a\r\n",

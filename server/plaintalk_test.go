@@ -81,6 +81,10 @@ func (c *script) RemoteAddr() net.Addr             { return memAddr }
 // in time is chance.
 type deaf struct{ *disk.Engine }
 
+func (e deaf) AppendIf(ctx context.Context, namespace string, events []bus.Event, when bus.Condition) error {
+	return e.Engine.AppendIf(context.WithoutCancel(ctx), namespace, events, when)
+}
+
 func (e deaf) Append(ctx context.Context, namespace string, events []bus.Event) error {
 	return e.Engine.Append(context.WithoutCancel(ctx), namespace, events)
 }

@@ -36,7 +36,7 @@ type starter struct {
 
 // checkStart refuses a start that is none of the forms.
 func checkStart(start string) error {
-	if start == "" || start == "oldest" || start == "newest" {
+	if start == "" || start == "oldest" || start == "newest" || start == startLast {
 		return nil
 	}
 	if _, ok := indexStart(start); ok {
@@ -59,7 +59,7 @@ func likeAge(start string) bool {
 }
 
 func wrongStart(start string) error {
-	return bus.ErrInvalidParameter.With("start is %.80q, wanted oldest, newest, the id of an event, an index like #42 (in a URL %%2342, or 42), a time like 2026-01-31T12:00:00Z or an age like 15m or 7d", start)
+	return bus.ErrInvalidParameter.With("start is %.80q, wanted oldest, newest, last, the id of an event, an index like #42 (in a URL %%2342, or 42), a time like 2026-01-31T12:00:00Z or an age like 15m or 7d", start)
 }
 
 // indexStart reads "#42", and "42" because "#" ends a URL.
@@ -84,13 +84,20 @@ func (st *starter) places(ctx context.Context, patterns map[string][]bus.Pattern
 	}
 	places := make([]delivery.Place, 0, len(order))
 	for _, namespace := range order {
+		place := delivery.Place{Namespace: namespace, Patterns: patterns[namespace]}
 		from, ok := resumed[namespace]
-		if !ok {
-			if from, err = st.fresh(ctx, namespace); err != nil {
-				return nil, err
-			}
+		switch {
+		case ok:
+			place.From = from
+		case st.start == startLast:
+			err = st.newest(ctx, &place)
+		default:
+			place.From, err = st.fresh(ctx, namespace)
 		}
-		places = append(places, delivery.Place{Namespace: namespace, Patterns: patterns[namespace], From: from})
+		if err != nil {
+			return nil, err
+		}
+		places = append(places, place)
 	}
 	return places, nil
 }
@@ -144,7 +151,7 @@ func (st *starter) awaitStored(ctx context.Context, namespace string, p bus.Posi
 func isIDStart(start string) bool {
 	_, isIndex := indexStart(start)
 	_, isTime := timeStart(start, time.Now())
-	return start != "" && start != "oldest" && start != "newest" && !isIndex && !isTime
+	return start != "" && start != "oldest" && start != "newest" && start != startLast && !isIndex && !isTime
 }
 
 // findStranger looks for an id that the log did not give itself: of a restored
@@ -179,6 +186,32 @@ func (st *starter) otherLog(id string, order []string, found map[string]uint64) 
 		st.gaps = append(st.gaps, gapFrame{Namespace: namespace, Requested: id, ResumedIndex: first, Reason: gapOtherLog})
 		found[namespace] = first
 	}
+}
+
+// startLast begins with the newest event of each subject.
+const startLast = "last"
+
+// maxNewest bounds what a stream holds, 8 bytes each, until it has carried them.
+const maxNewest = 100_000
+
+// newest begins a namespace with the newest event of each subject there is at this
+// moment, and goes on with what follows that moment. A reconnect in the midst of them
+// names an index, and gets everything behind that: also what was passed over, so that
+// no subject is missing. Where damage may have taken a newer one, it is said.
+func (st *starter) newest(ctx context.Context, place *delivery.Place) error {
+	indexes, next, lost, err := st.engine.Newest(ctx, place.Namespace, place.Patterns, maxNewest)
+	if err != nil {
+		return err
+	}
+	for i := range lost {
+		d := &lost[i]
+		st.gaps = append(st.gaps, damageGap(delivery.Gap{Namespace: place.Namespace, From: d.From, Next: d.Next, Reason: delivery.ReasonDamage, AtMost: d.AtMost, Repaired: d.Repaired}))
+	}
+	place.From, place.Seam, place.Only = next, next, indexes
+	if len(indexes) > 0 {
+		place.From = indexes[0]
+	}
+	return nil
 }
 
 // fresh is where a namespace starts that no id names.

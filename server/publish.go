@@ -15,10 +15,11 @@ const (
 	maxAnswerWait     = time.Hour
 )
 
-var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "header", "confirm", "reply", "timeout"}
+var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "header", "confirm", "reply", "timeout", "expected_index", "expected_subject_index"}
 
-// answerWish is what a publisher waits for beside durability.
+// answerWish is what a publisher demands beside durability.
 type answerWish struct {
+	when    bus.Condition
 	confirm int
 	reply   bool
 	timeout time.Duration
@@ -43,6 +44,9 @@ func (s *Server) publish(w http.ResponseWriter, r *http.Request) {
 	if p.err == nil && wish.reply && wish.confirm > 0 {
 		p.err = bus.ErrInvalidParameter.With("confirm and reply stand side by side, wanted one of them")
 	}
+	if wish.when, err = condition(r, p); p.err == nil {
+		p.err = err
+	}
 	if p.err == nil {
 		p.err = checkEncoding(r)
 	}
@@ -64,7 +68,7 @@ func (s *Server) publishBody(w http.ResponseWriter, r *http.Request, p *params, 
 	case len(p.values["subject"]) > 0:
 		s.publishRaw(w, r, p, wish, media)
 	case media == "application/x-ndjson":
-		s.publishStream(w, r, p)
+		s.publishStream(w, r, p, wish.when)
 	case media == "" || media == "application/json" || media == "text/plain" || media == "application/x-www-form-urlencoded":
 		s.publishJSON(w, r, p, wish)
 	default:
@@ -191,6 +195,10 @@ func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, 
 
 func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, e bus.Event, wish answerWish) {
 	traceOf(r).mark(&e)
+	if bus.IsInbox(e.Subject) && wish.when.Asks() {
+		s.fail(w, r, bus.ErrInvalidParameter.With("an index is expected, but %q is an inbox, whose events have none", e.Subject))
+		return
+	}
 	if bus.IsInbox(e.Subject) {
 		s.publishInbox(w, r, e, wish)
 		return
@@ -205,7 +213,7 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, e bus.Event,
 	case wish.confirm > 0:
 		s.publishForConfirm(w, r, e, wish)
 	default:
-		receipts, err := s.store(r.Context(), []bus.Event{e})
+		receipts, err := s.store(r.Context(), []bus.Event{e}, wish.when)
 		if err != nil {
 			s.fail(w, r, err)
 			return
@@ -231,7 +239,7 @@ func (s *Server) publishBatch(w http.ResponseWriter, r *http.Request, body []byt
 	for i := range events {
 		trace.mark(&events[i])
 	}
-	receipts, err := s.store(r.Context(), events)
+	receipts, err := s.store(r.Context(), events, wish.when)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -258,8 +266,8 @@ func (s *Server) checkBatch(events []bus.Event, wish answerWish, r *http.Request
 			return bus.ErrTooLarge.With("item %d has a payload of %d bytes, at most %d are allowed", i+1, len(events[i].Payload), s.config.MaxEvent)
 		}
 	}
-	if len(events) == 0 {
-		return nil
+	if err := wish.when.CheckEvents(events); err != nil || len(events) == 0 {
+		return err
 	}
 	return s.checkNamespace(bus.Namespace(events[0].Subject))
 }

@@ -16,7 +16,11 @@ import (
 // arrived in groups. The answer is a stream too: a receipt a line, in order, as
 // soon as its event is durable. A line that is refused ends both with a
 // problem as the last line; what was answered before it is stored.
-func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params) {
+func (s *Server) publishStream(w http.ResponseWriter, r *http.Request, p *params, when bus.Condition) {
+	if when.Asks() {
+		s.fail(w, r, bus.ErrInvalidParameter.With("an expected index does not go with application/x-ndjson, whose events are not stored together; send them as a batch: a JSON array, application/json"))
+		return
+	}
 	for name := range p.values {
 		if p.text(name) != "" {
 			s.fail(w, r, bus.ErrInvalidParameter.With("%s does not go with application/x-ndjson", name))
@@ -217,7 +221,7 @@ func (in *lineStream) storeRuns(group []bus.Event) ([]receipt, error) {
 	var receipts []receipt
 	for len(group) > 0 {
 		n := runLength(group)
-		stored, err := in.server.store(in.r.Context(), group[:n])
+		stored, err := in.server.store(in.r.Context(), group[:n], bus.Condition{})
 		if err != nil {
 			return receipts, err
 		}

@@ -9,11 +9,13 @@ import (
 
 // store appends events of one namespace as one commit, leaving out those whose
 // key or chosen id is known already: they are answered with the receipt of the
-// event that has it. All or none.
-func (s *Server) store(ctx context.Context, events []bus.Event) ([]receipt, error) {
+// event that has it. All or none. A condition is looked at when something is to be
+// stored: a repeat of a publish whose answer was lost must not be refused because of
+// what it has stored itself.
+func (s *Server) store(ctx context.Context, events []bus.Event, when bus.Condition) ([]receipt, error) {
 	namespace := bus.Namespace(events[0].Subject)
 	start := time.Now()
-	receipts, err := s.storeNew(ctx, namespace, events)
+	receipts, err := s.storeNew(ctx, namespace, events, when)
 	if err != nil {
 		return nil, err
 	}
@@ -21,9 +23,9 @@ func (s *Server) store(ctx context.Context, events []bus.Event) ([]receipt, erro
 	return receipts, nil
 }
 
-func (s *Server) storeNew(ctx context.Context, namespace string, events []bus.Event) ([]receipt, error) {
+func (s *Server) storeNew(ctx context.Context, namespace string, events []bus.Event, when bus.Condition) ([]receipt, error) {
 	if !s.claimsAny(events) {
-		if err := s.engine.Append(ctx, namespace, events); err != nil {
+		if err := s.appendIf(ctx, namespace, events, when); err != nil {
 			return nil, err
 		}
 		receipts := make([]receipt, len(events))
@@ -37,7 +39,14 @@ func (s *Server) storeNew(ctx context.Context, namespace string, events []bus.Ev
 	if err := c.take(ctx); err != nil {
 		return nil, err
 	}
-	return c.append(ctx)
+	return c.append(ctx, when)
+}
+
+func (s *Server) appendIf(ctx context.Context, namespace string, events []bus.Event, when bus.Condition) error {
+	if !when.Asks() {
+		return s.engine.Append(ctx, namespace, events)
+	}
+	return s.engine.AppendIf(ctx, namespace, events, when)
 }
 
 // claimsAny reports whether an event has a key or an id that may be known.

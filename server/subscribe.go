@@ -148,6 +148,9 @@ func (s *Server) openStream(r *http.Request, sub *subscription, places []deliver
 		if sub.until {
 			_, next := s.engine.Bounds(p.Namespace)
 			p.Until = max(next, p.From)
+			if p.Seam > 0 {
+				p.Until = p.Seam // or a subject of which more comes meanwhile would be there twice
+			}
 		}
 		st.places = append(st.places, p.Namespace)
 		st.seen = append(st.seen, bus.Position{Incarnation: s.engine.Incarnation(p.Namespace), Index: p.From - 1})
@@ -159,10 +162,39 @@ func (s *Server) openStream(r *http.Request, sub *subscription, places []deliver
 	if len(places) == 1 && sub.format != typeJSON { // the hub decides whether frames can be shared
 		spec.Format, spec.Shared = st.format.shared(st.places[0]), true
 	}
+	if err := s.holdPicks(places); err != nil {
+		return nil, err
+	}
 	source, err := s.hub.Open(spec)
 	if err != nil {
+		releasePicks(places)
 		return nil, err
 	}
 	st.source = source
 	return st, nil
+}
+
+// holdPicks counts what streams hold of indexes that they begin with: thousands of
+// them may begin at once, after a restart.
+func (s *Server) holdPicks(places []delivery.Place) error {
+	for i := range places {
+		if len(places[i].Only) == 0 {
+			continue
+		}
+		held := s.budget.lease()
+		if err := held.cover(8 * len(places[i].Only)); err != nil {
+			releasePicks(places[:i])
+			return err
+		}
+		places[i].Release = held.end
+	}
+	return nil
+}
+
+func releasePicks(places []delivery.Place) {
+	for i := range places {
+		if places[i].Release != nil {
+			places[i].Release()
+		}
+	}
 }

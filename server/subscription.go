@@ -193,7 +193,7 @@ func (sub *subscription) check(p *params) error {
 		return bus.ErrInvalidParameter.With("ack=manual needs a stream to acknowledge on: wanted Accept: text/event-stream or application/x-ndjson")
 	case sub.until && len(sub.inboxes) > 0:
 		return bus.ErrInvalidParameter.With("until=newest does not go with an inbox, which has no end")
-	case len(sub.patterns) == 0 && sub.start != "" && sub.start != "newest" && sub.start != "oldest":
+	case len(sub.patterns) == 0 && sub.start != "" && !slices.Contains([]string{"newest", "oldest", startLast}, sub.start):
 		return bus.ErrInvalidParameter.With("start is %.80q, but an inbox keeps nothing to start from", sub.start)
 	}
 	return nil

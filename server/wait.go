@@ -25,7 +25,7 @@ func (s *Server) publishForReply(w http.ResponseWriter, r *http.Request, e bus.E
 	e.ResponseSubject = bus.NewInbox()
 	inbox := s.hub.Inbox(e.ResponseSubject)
 	defer inbox.Close()
-	receipts, err := s.store(r.Context(), []bus.Event{e})
+	receipts, err := s.store(r.Context(), []bus.Event{e}, wish.when)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -74,7 +74,7 @@ func (s *Server) publishForConfirm(w http.ResponseWriter, r *http.Request, e bus
 	defer leave()
 	expected := s.hub.Expect(wish.confirm)
 	defer expected.Close()
-	receipts, err := s.store(r.Context(), []bus.Event{e})
+	receipts, err := s.store(r.Context(), []bus.Event{e}, wish.when)
 	if err != nil {
 		s.fail(w, r, err)
 		return

@@ -37,7 +37,7 @@ the consumer's id from stderr; none is for reading only.`,
 		Flags: []cli.Flag{
 			hostFlag(),
 			&cli.StringSliceFlag{Name: "subject", Usage: "what to read: * stands for one segment, > at the end for one or more; repeatable; required"},
-			&cli.StringFlag{Name: "start", Usage: "newest, oldest, an event's id (right after it), an index (#42), a time (RFC 3339) or an age (15m, 7d)", DefaultText: "newest"},
+			&cli.StringFlag{Name: "start", Usage: "newest, oldest, last (the newest of each subject, then what follows), an event's id (right after it), an index (#42), a time (RFC 3339) or an age (15m, 7d)", DefaultText: "newest"},
 			&cli.StringFlag{Name: "ack", Value: "auto", Usage: "auto, manual or none"},
 			&cli.DurationFlag{Name: "redelivery", Usage: "time after which an event that is not acknowledged comes again", DefaultText: "5s"},
 			&cli.IntFlag{Name: "redelivery-count", Value: 3, Usage: "deliveries of an event in all; 0: without end"},

@@ -31,6 +31,10 @@ payload of the first reply.
    echo hello | bus put --subject app.said --data -
    bus put --subject app.ask --data '"time?"' --reply --timeout 2s
 
+   bus put --subject app.leader --data '"me"' --expected-subject-index 0
+
+With --expected-index or --expected-subject-index it is stored only if that is
+still the last index; otherwise the exit code is 1, and the text has the actual one.
 Exit code 4: it is stored, but not enough confirmations, or no reply, came in
 time. With --key a failed connection is tried again, and a repeat stored once.`,
 		Flags: []cli.Flag{
@@ -42,6 +46,8 @@ time. With --key a failed connection is tried again, and a repeat stored once.`,
 			&cli.StringSliceFlag{Name: "header", Usage: "`NAME:VALUE` kept with the event, as in source:checkout; repeatable"},
 			&cli.StringFlag{Name: "key", Usage: "idempotency key: the same key is stored once"},
 			&cli.StringFlag{Name: "id", Usage: "id of your own instead of the server's"},
+			&cli.Uint64Flag{Name: "expected-index", Usage: "store it only if `N` is the last index of the namespace; 0: it holds nothing", DefaultText: "any"},
+			&cli.Uint64Flag{Name: "expected-subject-index", Usage: "store it only if `N` is the index of the newest event of this subject; 0: there is none", DefaultText: "any"},
 			&cli.IntFlag{Name: "confirm", Usage: "wait until `N` consumers have acknowledged"},
 			&cli.BoolFlag{Name: "reply", Usage: "wait for a reply and print it"},
 			&cli.DurationFlag{Name: "timeout", Usage: "how long to wait", DefaultText: "5s for --confirm and --reply, 30s otherwise"},
@@ -104,6 +110,12 @@ func putOptions(c *cli.Context) ([]client.PutOption, error) {
 			return nil, usageError("--header: %s", err)
 		}
 		options = append(options, client.WithHeader(name, value))
+	}
+	if c.IsSet("expected-index") {
+		options = append(options, client.WithExpectedIndex(c.Uint64("expected-index")))
+	}
+	if c.IsSet("expected-subject-index") {
+		options = append(options, client.WithExpectedSubjectIndex(c.Uint64("expected-subject-index")))
 	}
 	standard := putTimeout
 	if n := c.Int("confirm"); n != 0 {

@@ -26,6 +26,7 @@ type cursor struct {
 	from     uint64 // first index ever considered
 	until    uint64 // 0, or one past the last
 	sink     *sink  // guarded by feed.mu
+	picks    picks  // guarded by stream.mu; only Next's goroutine changes it
 
 	reader   Reader    // only Next's goroutine
 	readerAt uint64    // where the reader goes on
@@ -114,7 +115,7 @@ func (c *cursor) carried(e *bus.Event, delivered uint64) bool {
 	if e.Index < c.from || e.Index >= c.position(delivered) {
 		return false
 	}
-	return c.wants(e.Subject)
+	return c.picks.has(e.Index) && c.wants(e.Subject)
 }
 
 func (c *cursor) wants(subject string) bool {
@@ -178,7 +179,7 @@ func (c *cursor) give(e *bus.Event, matches, owned bool) bool {
 	case c.until > 0 && e.Index >= c.until:
 		c.pos = max(c.pos, c.until)
 		return true
-	case matches && !c.stream.emit(c, e, owned):
+	case matches && c.picks.has(e.Index) && !c.stream.emit(c, e, owned):
 		return false
 	}
 	c.pos = e.Index + 1

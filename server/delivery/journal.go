@@ -24,7 +24,9 @@ type Journal interface {
 func (n *Note) size() int {
 	size := 8*(len(n.Settled)+len(n.Reopened)) + 40*len(n.Again)
 	if n.State != nil {
-		size += 40*len(n.State.Open) + 8*len(n.State.Done) + 16
+		size += n.State.size()
 	}
 	return size
 }
+
+func (p *Progress) size() int { return 40*len(p.Open) + 8*len(p.Done) + 16 }

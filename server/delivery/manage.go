@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Reset puts the consumer at a place: everything from the index on is delivered,
-// also what was settled before, and nothing below it. It returns once that is
+// Reset puts the consumer at a place: what is owed there is delivered, also when it
+// was settled before, and nothing else. It returns once that is
 // durable. What is out goes on being out to nobody: its acknowledgement finds the
 // new place.
-func (c *Consumer) Reset(next uint64) error {
+func (c *Consumer) Reset(at Progress) error {
 	c.turn.Lock()
 	defer c.turn.Unlock()
-	return c.notes.commit(&decision{state: &Progress{Next: max(next, 1)}})
+	return c.notes.commit(&decision{state: &at})
 }
 
 // Reopen has a settled event delivered once more, at its first attempt. It

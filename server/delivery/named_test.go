@@ -355,7 +355,7 @@ func TestAConsumerIsPausedMovedChangedAndEnded(t *testing.T) {
 		n.c.Pause(false)
 		wantChunk(t, m, "a.x 1(1)\na.x 2(1)\na.x 3(1)\n")
 		n.settle(Verdict{}, true, 3)
-		if err := n.c.Reset(2); err != nil {
+		if err := n.c.Reset(Progress{Next: 2}); err != nil {
 			t.Fatal(err)
 		}
 		wantChunk(t, m, "a.x 2(1)\na.x 3(1)\n")

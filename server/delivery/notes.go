@@ -46,6 +46,11 @@ type retry struct {
 // again, when that is smaller.
 const fullNoteBytes = 4 << 10
 
+// mostStateBytes is how much a note that says all may take: one that does not fit
+// into an event of the journal could never be written, and no acknowledgement with
+// it. Without it more notes are to be read back.
+const mostStateBytes = 256 << 10
+
 // commit has a decision written down and acted on.
 func (n *notes) commit(d *decision) error {
 	d.done = make(chan struct{})
@@ -107,7 +112,9 @@ func (n *notes) compose(batch []*decision) Note {
 		at := c.progress()
 		all := at.clone()
 		c.mu.Unlock()
-		note.State = &all
+		if all.size() <= mostStateBytes {
+			note.State = &all
+		}
 	}
 	return note
 }

@@ -16,6 +16,10 @@ func (c *cursor) fill() (ready bool) {
 	if c.mode != reading {
 		return c.fillLive()
 	}
+	if c.picks.open(c.pos) {
+		return c.readPick()
+	}
+	c.seamPassed()
 	joined, err := c.feed.join(c, false)
 	if !joined && err == nil {
 		return c.readLog()
@@ -91,12 +95,39 @@ func (c *cursor) readLog() (ready bool) {
 	return true
 }
 
+// readPick reads the batch that the next pick is in. The cursor does not join the
+// feed before the seam: the feed has no use for what lies between.
+func (c *cursor) readPick() (ready bool) {
+	c.stream.mu.Lock()
+	at := c.picks.next(c.pos)
+	if c.until > 0 {
+		at = min(at, c.until)
+	}
+	c.pos = at
+	c.stream.mu.Unlock()
+	if !c.picks.open(at) {
+		return true
+	}
+	return c.readLog()
+}
+
+// seamPassed lets go of what was held for the picks. While Next is at work nobody
+// else does.
+func (c *cursor) seamPassed() {
+	if c.picks.release == nil && len(c.picks.only) <= keptPicks {
+		return
+	}
+	c.stream.mu.Lock()
+	defer c.stream.mu.Unlock()
+	c.picks.over()
+}
+
 // skip moves the position over events that do not match, as if they had been
 // read: who resumes from it goes on behind them. There may be damage among them
 // that is not said, when the source knows that it is not of what is wanted.
 func (c *cursor) skip() {
 	c.pass()
-	if c.pos < c.unasked {
+	if c.pos < c.unasked || c.picks.open(c.pos) {
 		return
 	}
 	at, until := c.feed.hub.src.Skip(c.feed.namespace, c.pos, c.patterns)

@@ -25,6 +25,7 @@ type subscriber struct {
 	pause    time.Duration // at most, between two reads
 	r        *rand.Rand
 	got      []uint64
+	picks    picks // what it carries below its seam
 }
 
 // follow reads until position reaches end.
@@ -92,7 +93,7 @@ func (s *subscriber) check(t *testing.T, log []bus.Event) {
 	var want []uint64
 	for i := range log {
 		for _, p := range s.patterns {
-			if log[i].Index >= s.from && p.Match(log[i].Subject) {
+			if log[i].Index >= s.from && p.Match(log[i].Subject) && s.picks.has(log[i].Index) {
 				want = append(want, log[i].Index)
 				break
 			}
@@ -132,6 +133,9 @@ func schedule(t *testing.T, seed uint64) {
 		choice := [][]string{{"a.>"}, {"a.p"}, {"a.*"}, {"a.p", "a.q.q", "a.*.q"}, {"a.r", "a.p.>"}, {"a.nobody"}}[r.IntN(6)]
 		s := &subscriber{patterns: patterns(t, choice...), from: 1 + r.Uint64N(400), r: rand.New(rand.NewPCG(seed, uint64(i)))}
 		spec := Spec{ConsumerID: fmt.Sprint("c_", i), Places: []Place{{Namespace: "a", Patterns: s.patterns, From: s.from}}, Format: lines, Shared: r.IntN(3) > 0}
+		if r.IntN(3) == 0 {
+			spec.Places[0] = m.pick(r, s)
+		}
 		if r.IntN(4) == 0 {
 			spec.Ack = &AckSpec{Redelivery: time.Hour, Inflight: 1 + r.IntN(80)}
 		}

@@ -35,6 +35,15 @@ type Place struct {
 	Patterns  []bus.Pattern
 	From      uint64 // first index to consider; 0: the oldest kept. One that is gone makes a Gap
 	Until     uint64 // 0, or one past the last index to consider: then the stream ends
+	// Seam, if it is not 0, is where the stream begins to carry everything; below it
+	// only what Only names, sorted. It must not be behind the readable end. Only is
+	// the stream's from then on.
+	Seam uint64
+	Only []uint64
+	// Release, if it is not nil, is called once when Only is not needed any more. It
+	// must not block, nor call the hub or the stream. Open calls it not at all when it
+	// fails.
+	Release func()
 }
 
 // AckSpec asks for acknowledgement.
@@ -81,7 +90,7 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 		if from == 0 {
 			from, _ = h.src.Bounds(p.Namespace)
 		}
-		s.cursors = append(s.cursors, &cursor{stream: s, feed: h.feed(p.Namespace), patterns: p.Patterns, from: from, pos: from, until: p.Until})
+		s.cursors = append(s.cursors, &cursor{stream: s, feed: h.feed(p.Namespace), patterns: p.Patterns, from: from, pos: from, until: p.Until, picks: picks{seam: p.Seam, only: p.Only, release: p.Release}})
 	}
 	if err := h.register(s); err != nil {
 		return nil, err

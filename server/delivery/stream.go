@@ -201,5 +201,6 @@ func (s *Stream) closeReaders() {
 	for _, c := range s.cursors {
 		c.closeReader()
 		c.rest, c.queue = nil, nil
+		c.picks.end()
 	}
 }

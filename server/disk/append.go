@@ -20,8 +20,13 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	if err != nil || len(events) == 0 {
 		return err
 	}
+	return n.store(ctx, events, nil)
+}
+
+// store appends the events if check, which may be nil, lets it.
+func (n *namespace) store(ctx context.Context, events []bus.Event, check immuta.Check) error {
 	stamped := n.stamp(events)
-	receipt, size, err := n.append(ctx, events)
+	receipt, size, err := n.append(ctx, events, check)
 	if err != nil {
 		for _, i := range stamped {
 			events[i].CreatedAt = time.Time{}
@@ -58,7 +63,7 @@ func (n *namespace) stamp(events []bus.Event) (stamped []int) {
 // clockSlack is how far a clock goes back without anything being wrong.
 const clockSlack = time.Second
 
-func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Receipt, int, error) {
+func (n *namespace) append(ctx context.Context, events []bus.Event, check immuta.Check) (immuta.Receipt, int, error) {
 	records, size, err := n.encode(events)
 	if err != nil {
 		return immuta.Receipt{}, 0, err
@@ -66,7 +71,7 @@ func (n *namespace) append(ctx context.Context, events []bus.Event) (immuta.Rece
 	if problem := n.room.take(size); problem != "" {
 		return immuta.Receipt{}, 0, n.noSpace(problem)
 	}
-	receipt, err := n.log.Append(ctx, records)
+	receipt, err := n.log.AppendIf(ctx, records, check)
 	n.room.ended(size, err == nil)
 	if full := outOfSpace(err); full || err == nil {
 		n.room.told(n.name, full)

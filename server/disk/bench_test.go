@@ -26,6 +26,30 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkAppendTracked is BenchmarkAppend once somebody has asked for the last index
+// of a subject, without a condition and with one.
+func BenchmarkAppendTracked(b *testing.B) {
+	for name, conditional := range map[string]bool{"plain": false, "condition": true} {
+		b.Run(name, func(b *testing.B) {
+			e, events := openBench(b), []bus.Event{benchEvent()}
+			if err := e.AppendIf(b.Context(), "orders", events, bus.Condition{SubjectIndex: bus.Expect(0)}); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				when := bus.Condition{}
+				if conditional {
+					when.SubjectIndex = bus.Expect(events[0].Index)
+				}
+				events[0] = benchEvent()
+				if err := e.AppendIf(b.Context(), "orders", events, when); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkReplay reads a log of 100,000 events from its beginning.
 func BenchmarkReplay(b *testing.B) {
 	e := openBench(b)

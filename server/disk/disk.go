@@ -41,6 +41,10 @@ type Options struct {
 	// larger, in memory and on disk.
 	GroupEvents int
 
+	// LastSubjects is of how many subjects a namespace the last index is kept, once
+	// it was asked for. DefaultLastSubjects when 0.
+	LastSubjects int
+
 	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
 	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
 	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
@@ -198,6 +202,7 @@ type namespace struct {
 	now         func() time.Time
 	ids         *strangers
 	subjects    *subjects // nil when reading only: then nothing is skipped
+	lasts       *lasts
 	taken       endMark
 	room        *headroom
 }
@@ -206,6 +211,8 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	logger := o.Logger
 	lo := o.log()
 	lo.Report = func(notice immuta.Notice) { logNotice(logger, name, notice) }
+	lasts := newLasts(name, cmp.Or(o.LastSubjects, DefaultLastSubjects))
+	lo.Ledger = lasts
 	l, err := immuta.Open(dir, name, lo)
 	if err != nil {
 		return nil, withUID(fmt.Errorf("open namespace %s: %w", name, err))
@@ -219,13 +226,14 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
-	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent(), now: o.Now}
+	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent(), now: o.Now, lasts: lasts}
 	if n.now == nil {
 		n.now = time.Now
 	}
 	if ahead := l.Stat().LastTime.Sub(n.now()); ahead > time.Minute {
 		logger.Warn("the newest event is from the future: the clock has gone back, or was ahead; ages in start= are by the times of the log", "namespace", name, "ahead", ahead.Round(time.Second).String())
 	}
+	lasts.follow(n)
 	o.derive(n, dir, keys)
 	return n, nil
 }
@@ -303,6 +311,7 @@ func (e *Engine) close() error {
 		n := logs[name]
 		// What is derived first: it may still be reading the log. What the log
 		// stores after that is read at the next open.
+		n.lasts.stop()
 		n.endDerived()
 		if err := n.log.Close(); err != nil {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))

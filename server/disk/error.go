@@ -23,6 +23,9 @@ type CorruptError = immuta.CorruptError
 
 // appendError says an error of the log in the words of the bus.
 func (n *namespace) appendError(err error) error {
+	if refused, ok := bus.AsError(err); ok {
+		return refused // by a condition
+	}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err

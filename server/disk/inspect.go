@@ -20,6 +20,7 @@ func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
 		FirstAt: s.FirstTime, LastAt: s.LastTime, Sealed: s.Sealed,
 		Incarnation: prefix[:len(prefix)-1], // without the digit of index 0
 		TornTails:   uint64(s.TornCuts),
+		Subjects:    int(n.lasts.size.Load()),
 	}
 	if s.Sealed {
 		info.KeyID = hex.EncodeToString(s.KeyID[:])

@@ -62,7 +62,9 @@ func (e *Engine) Keep(name string) error {
 	case !there && e.options.ReadOnly:
 		return fmt.Errorf("%s holds no log of %s: %w", e.dir, name, fs.ErrNotExist)
 	}
-	if err := e.add(name, e.options); err != nil {
+	o := e.options
+	o.MaxEvent = min(2*o.maxEvent()+ownOverhead, MaxEventLimit) // a dead letter has an event in it
+	if err := e.add(name, o); err != nil {
 		return told("the log "+name+" cannot be opened", err)
 	}
 	if !there {
@@ -70,6 +72,9 @@ func (e *Engine) Keep(name string) error {
 	}
 	return nil
 }
+
+// ownOverhead is what an event of the bus's own may have beside what is in it.
+const ownOverhead = 1 << 20
 
 // ownLogs are those that the bus may have made in a directory.
 var ownLogs = []string{bus.DeadNamespace, bus.ConsumersNamespace, bus.NamespacesNamespace}

@@ -130,6 +130,16 @@ func parseRecord(data []byte) (record, error) {
 	return r, nil
 }
 
+// recordSubject returns the subject of a record that appendRecord has made,
+// without looking at the rest.
+func recordSubject(data []byte) []byte {
+	at := recordFixed + bits.OnesCount8(data[1]&flagsTexts)
+	if data[1]&flagCreatedAt != 0 {
+		at += 8
+	}
+	return data[at : at+int(data[2])+1]
+}
+
 // readLengths fills the lengths and returns their sum.
 func (r *record) readLengths(data []byte) int {
 	r.lengths[0] = uint16(data[2]) + 1

@@ -53,6 +53,7 @@ func RunGaps(t *testing.T, open func(t *testing.T, dir string, namespaces ...str
 			}
 			readsOver(t, e, events, lost)
 			findsOver(t, e, events, lost)
+			newestOver(t, e, uint64(len(events)), lost)
 			goesOnBehind(t, e, uint64(len(events)))
 		})
 	}
