@@ -21,4 +21,24 @@ type NamespaceInfo struct {
 	Streams     int       `json:"streams,omitempty"`          // connected now
 	Consumers   int       `json:"consumers,omitempty"`        // named ones
 	Subjects    int       `json:"tracked_subjects,omitempty"` // whose last index is kept in memory; 0: nobody has asked for one yet
+
+	Segments  int            `json:"segments,omitempty"`  // files of the log
+	Retention *RetentionInfo `json:"retention,omitempty"` // what is kept; nil: everything
+	Deleted   Deleted        `json:"deleted,omitzero"`    // by the retention, since the server opened it
+}
+
+// RetentionInfo is how much of a namespace is kept. A limit that is not there is
+// none.
+type RetentionInfo struct {
+	MaxAge    string `json:"max_age,omitempty"` // as Go writes it: 168h0m0s
+	MaxBytes  int64  `json:"max_bytes,omitempty"`
+	MaxEvents uint64 `json:"max_events,omitempty"`
+	Discard   string `json:"discard"` // old, or new: events beyond bytes or events are refused
+}
+
+// Deleted counts what retention has deleted.
+type Deleted struct {
+	Segments uint64 `json:"segments"`
+	Events   uint64 `json:"events"`
+	Bytes    uint64 `json:"bytes"`
 }

@@ -1,4 +1,5 @@
-// Package immuta is an append-only log of opaque records in one file. It knows
+// Package immuta is an append-only log of opaque records, in one file or, where
+// it is asked to, in a row of them of which the oldest may be deleted. It knows
 // nothing of events, subjects, JSON, HTTP or keys: a record is bytes, and what
 // seals them is an interface.
 //
@@ -26,5 +27,6 @@
 // fdatasync. The end of the log is then published through an atomic pointer,
 // together with the last few MiB of blocks in the clear, so that readers neither
 // wait for the writer nor go to disk for what has just been written. FORMAT.md
-// has the bytes; judge.go alone decides what a crash may leave.
+// has the bytes; judge.go alone decides what a crash may leave of a commit, and
+// rolled.go what it may leave of a roll.
 package immuta

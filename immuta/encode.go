@@ -18,7 +18,8 @@ func (c *commit) end() int64 { return c.offset + int64(len(c.frames)) }
 // cached is a block in the bare, and where the next one starts in the file.
 type cached struct {
 	Block
-	end int64
+	end  int64
+	part *part // whose file it is
 }
 
 // cost is what keeping a block takes, roughly: bytes, slices, itself.
@@ -34,6 +35,7 @@ func (c *cached) cost() int {
 // except what readers are given.
 type encoder struct {
 	seg       *segment
+	part      *part // of seg
 	blockSize int
 	spans     []span
 	marks     []entry
@@ -95,7 +97,7 @@ func (e *encoder) encode(c *commit, records [][]byte, flags byte) error {
 		}
 		if keep {
 			b := Block{First: h.first, Commit: h.commit, Time: unixTime(h.time), Records: kept[mark:len(kept):len(kept)]}
-			c.blocks = append(c.blocks, cached{Block: b, end: c.offset + int64(len(out))})
+			c.blocks = append(c.blocks, cached{Block: b, end: c.offset + int64(len(out)), part: e.part})
 		}
 	}
 	c.frames, e.marks = out, c.marks

@@ -25,10 +25,15 @@ type CorruptError struct {
 	Why    string // what was wanted and what was found
 	From   uint64 // first index that cannot be read
 	Next   uint64 // first index of the next good block; 0: none is known
+
+	Missing bool // the file is not there at all
 }
 
 func (e *CorruptError) Error() string {
 	where := fmt.Sprintf("%s is damaged at offset %d: %s", e.Path, e.Offset, e.Why)
+	if e.Missing {
+		where = fmt.Sprintf("%s is missing: %s", e.Path, e.Why)
+	}
 	switch {
 	case e.From == 0:
 		return where
@@ -62,5 +67,7 @@ const (
 	IndexRebuilt NoticeKind = "index rebuilt" // the index was missing or wrong and was made anew
 	IndexStopped NoticeKind = "index stopped" // the index cannot be written; the next open takes longer
 	NoSpace      NoticeKind = "no space"      // a commit was refused and cut because the disk is full
+	Rolled       NoticeKind = "rolled"        // a segment was closed; Path is its name now
+	RollFailed   NoticeKind = "roll failed"   // it could not be closed: the log goes on in it
 	Failed       NoticeKind = "failed"        // a write or sync failed: no more appends until reopened
 )

@@ -17,8 +17,12 @@ import (
 type FS interface {
 	OpenFile(path string, flag int, perm fs.FileMode) (File, error)
 	Rename(from, to string) error
-	// SyncDir makes the names in a directory durable. A new or renamed file
-	// may vanish in a power cut until it has returned.
+	// Remove takes a name away; the file goes when nobody has it open any more.
+	Remove(path string) error
+	// List returns what is in a directory, without their directory, in any order.
+	List(dir string) ([]string, error)
+	// SyncDir makes the names in a directory durable. A new, renamed or removed
+	// file may vanish, or come back, in a power cut until it has returned.
 	SyncDir(dir string) error
 }
 
@@ -69,9 +73,22 @@ func onlyRegular(f *os.File) (File, error) {
 }
 
 func (osFS) Rename(from, to string) error   { return os.Rename(from, to) }
+func (osFS) Remove(path string) error       { return os.Remove(path) }
 func (osFS) Free(dir string) (int64, error) { return freeBytes(dir) }
+func (osFS) List(dir string) ([]string, error) {
+	return namesIn(func() (*os.File, error) { return os.OpenFile(dir, os.O_RDONLY|noWait, 0) })
+}
 func (osFS) SyncDir(dir string) error {
 	return syncDir(func() (*os.File, error) { return os.Open(dir) })
+}
+
+func namesIn(open func() (*os.File, error)) ([]string, error) {
+	d, err := open()
+	if err != nil {
+		return nil, err
+	}
+	names, err := d.Readdirnames(-1)
+	return names, errors.Join(err, d.Close())
 }
 
 type osFile struct{ *os.File }
@@ -91,6 +108,11 @@ func (f osFile) Lock() error     { return lockFile(f.File) }
 func checkName(name string) error {
 	if name == "" || len(name) > 200 || name[0] == '.' || strings.ContainsAny(name, "/\\\x00:") {
 		return fmt.Errorf("log name %q: want 1 to 200 bytes, not starting with a dot, without / \\ : or NUL", name)
+	}
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		if _, ok := rolledFirst(name[i+1:] + ".log"); ok {
+			return fmt.Errorf("log name %q: want one that does not end with a number behind a dot, as the closed segments of a log do", name)
+		}
 	}
 	return nil
 }

@@ -79,6 +79,25 @@ func (r *Root) Rename(from, to string) error {
 	return err
 }
 
+// Remove takes away a name below the directory.
+func (r *Root) Remove(path string) error {
+	name, err := r.name(path)
+	if err != nil {
+		return err
+	}
+	return named(r.root.Remove(name), path)
+}
+
+// List returns what is in the directory, or in one below it.
+func (r *Root) List(dir string) ([]string, error) {
+	name, err := r.name(dir)
+	if err != nil {
+		return nil, err
+	}
+	names, err := namesIn(func() (*os.File, error) { return r.root.OpenFile(name, os.O_RDONLY|noWait, 0) })
+	return names, named(err, dir)
+}
+
 // SyncDir makes the names in the directory, or in one below it, durable.
 func (r *Root) SyncDir(dir string) error {
 	name, err := r.name(dir)

@@ -52,10 +52,10 @@ type header struct {
 	sealed   bool
 	id       uint64
 	first    uint64
-	created  int64
+	created  int64 // of a segment that was rolled: the time of the last commit before it
 	salt     [32]byte
 	keyID    [16]byte
-	previous [32]byte // room for the hash of the segment before this one
+	previous [32]byte // first index of the segment before this one, and zeros
 	check    uint32   // length of the key check's box; 0 in a plain log
 }
 

@@ -14,9 +14,7 @@ func (s *segment) syncedBefore(dir, name string, o *Options) int64 {
 		return 0
 	}
 	x, _, _ := openIndex(o.FS, filepath.Join(dir, name+".idx"), s, size, true)
-	if x.view.file != nil {
-		x.view.file.Close()
-	}
+	x.letGo()
 	return x.synced
 }
 
@@ -38,6 +36,20 @@ func (x *index) ready(fsys FS) error {
 		return x.view.file.Truncate(int64(x.view.n+1) * indexEntry)
 	}
 	return x.replace(fsys)
+}
+
+// begin makes the file of an index that has no entry yet.
+func (x *index) begin(fsys FS) error {
+	f, err := fsys.OpenFile(x.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := replace(f, x.header()); err != nil {
+		f.Close()
+		return err
+	}
+	x.view = view{file: f}
+	return nil
 }
 
 // replace writes all entries to a new file and takes that.
@@ -140,6 +152,12 @@ func (x *index) close(fsys FS, last entry, readOnly bool) error {
 			err = x.flush(1)
 		}
 	}
+	x.letGo()
+	return err
+}
+
+// letGo closes the files.
+func (x *index) letGo() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, f := range []File{x.view.file, x.old} {
@@ -147,5 +165,4 @@ func (x *index) close(fsys FS, last entry, readOnly bool) error {
 			f.Close()
 		}
 	}
-	return err
 }

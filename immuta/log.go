@@ -14,15 +14,22 @@ import (
 type Log struct {
 	o         Options
 	dir, name string
-	seg       *segment // the one segment; a list of closed ones before it has room here
-	index     *index
+	seg       *segment      // that is appended to: of Open, and then of the committer alone
+	index     *index        // of seg, likewise
 	lost      *CorruptError // damage at the very end, found at open: readers that get there are told
 	cuts      int           // torn tails cut at open
 
-	state     atomic.Pointer[state] // what readers may see
-	failure   atomic.Pointer[error] // why no more appends are taken
-	durable   atomic.Int64          // offset up to which all is known to be on stable storage
-	firstTime atomic.Int64          // of the first commit; 0: none, or not readable
+	parts   atomic.Pointer[[]*part] // all segments in order, the one that is appended to last
+	listing sync.Mutex              // guards changes of parts: of a roll and of a trim
+	files   handles
+	rollAt  atomic.Int64 // Options.SegmentBytes
+
+	trimming sync.Mutex // guards doomed; one trim at a time
+	doomed   []*part    // no longer in parts, and not yet deleted
+
+	state   atomic.Pointer[state] // what readers may see
+	failure atomic.Pointer[error] // why no more appends are taken
+	durable atomic.Int64          // offset up to which all of the last part is known to be on stable storage
 
 	writer *writer // nil: nothing can be appended
 	waits  waits
@@ -36,19 +43,22 @@ type Log struct {
 // state is what readers may see, all of one moment. It is never changed.
 type state struct {
 	next   uint64   // one past the last visible record
-	end    int64    // offset where its block ends
+	part   *part    // the last one
+	end    int64    // offset in it where its last block ends
 	time   int64    // of the last visible commit
 	recent []cached // the last blocks, in the clear, without a gap up to next
 }
 
-// Open opens dir/name.log, and creates it when there is none (ReadOnly:
-// fs.ErrNotExist). dir must exist. It cuts an unfinished last commit, syncs what
+// Open opens dir/name.log and the closed segments in front of it, of which it
+// reads the headers, and creates it when there is none at all (ReadOnly:
+// fs.ErrNotExist). dir must exist. A roll that was cut off is finished or undone. It cuts an unfinished last commit, syncs what
 // is there before anyone sees it, and reads no more than what follows the last
 // checkpoint of dir/name.idx.
 //
 // A damaged tail is not an error here: the log opens for reading, and Err and
-// Append say what is wrong. A damaged file header, an unknown format, a missing
-// or wrong key (ErrSealed, ErrPlain, or Sealing's own error) and a second Open
+// Append say what is wrong. Damage to closed segments is told by Report as far as
+// their headers show it, and to who reads there. A damaged header of name.log, or
+// closed segments without one, an unknown format, a missing or wrong key (ErrSealed, ErrPlain, or Sealing's own error) and a second Open
 // for writing (ErrLocked) are.
 func Open(dir, name string, o Options) (*Log, error) {
 	o, err := o.complete()
@@ -58,20 +68,26 @@ func Open(dir, name string, o Options) (*Log, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	seg, err := openSegment(dir, name, &o)
+	c, err := openChain(dir, name, &o)
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, dir: dir, name: name, seg: seg}
-	tail, err := l.recover()
+	l := &Log{o: o, dir: dir, name: name, seg: c.open}
+	l.rollAt.Store(o.SegmentBytes)
+	c.report(o.Report)
+	last := newPart(dir, name, c.open.header)
+	tail, err := l.recover(last)
 	if err != nil {
-		seg.file.Close()
-		if l.index != nil && l.index.view.file != nil {
-			l.index.view.file.Close()
+		c.close()
+		if l.index != nil {
+			l.index.letGo()
 		}
 		return nil, err
 	}
-	if seg.sealer != nil {
+	parts := append(c.closed, last)
+	l.parts.Store(&parts)
+	l.files.put(last, l.seg, l.index)
+	if c.open.sealer != nil {
 		l.opened = new(openedBlocks)
 	}
 	l.waits.start()
@@ -81,13 +97,14 @@ func Open(dir, name string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// recover finds the end of the log and makes it fit to be appended to.
-func (l *Log) recover() (tail, error) {
+// recover finds the end of the log, in its last part, and makes it fit to be
+// appended to.
+func (l *Log) recover(last *part) (tail, error) {
 	size, err := l.seg.file.Size()
 	if err != nil {
 		return tail{}, err
 	}
-	indexPath := filepath.Join(l.dir, l.name+".idx")
+	indexPath := l.indexPath()
 	x, from, why := openIndex(l.o.FS, indexPath, l.seg, size, l.o.ReadOnly)
 	l.index = x
 	t, err := l.seg.scanTail(x, from, size, l.o.ReadOnly)
@@ -117,10 +134,11 @@ func (l *Log) recover() (tail, error) {
 			return tail{}, err
 		}
 	}
-	l.state.Store(&state{next: t.next, end: t.end, time: t.time})
+	t.time = max(t.time, l.seg.floor())
+	l.state.Store(&state{part: last, next: t.next, end: t.end, time: t.time})
 	w := window{file: l.seg.file, step: blockHeader}
 	if h, bad, err := l.seg.headAt(&w, l.seg.data(), t.end); bad == nil && err == nil {
-		l.firstTime.Store(h.time)
+		last.firstTime.Store(h.time)
 	}
 	return t, nil
 }
@@ -180,6 +198,8 @@ func (l *Log) cut(t *tail) error {
 	return err
 }
 
+func (l *Log) indexPath() string { return filepath.Join(l.dir, l.name+".idx") }
+
 func (l *Log) indexStopped(err error) {
 	l.o.Report(Notice{Kind: IndexStopped, Path: l.index.path, Err: err, Text: fmt.Sprintf("the index is not written any more: %v", err)})
 }
@@ -218,7 +238,7 @@ func (l *Log) Append(ctx context.Context, records [][]byte) (Receipt, error) {
 // theirs, since what check was told has not come true. A nil check asks nothing.
 func (l *Log) AppendIf(ctx context.Context, records [][]byte, check Check) (Receipt, error) {
 	if l.o.ReadOnly {
-		return Receipt{}, fmt.Errorf("append to %s: %w", l.seg.path, ErrReadOnly)
+		return Receipt{}, fmt.Errorf("append to %s: %w", logPath(l.dir, l.name), ErrReadOnly)
 	}
 	if l.closed.Load() {
 		return Receipt{}, ErrClosed
@@ -259,10 +279,13 @@ type Receipt struct {
 
 // Bounds returns the first index kept and one past the last that readers see.
 // It takes no lock.
-func (l *Log) Bounds() (first, next uint64) { return l.seg.first, l.state.Load().next }
+func (l *Log) Bounds() (first, next uint64) {
+	first = l.first() // before the end: what is kept may have become all there is
+	return first, l.state.Load().next
+}
 
 // ID is drawn when the log is created, and tells it from another of the same name.
-func (l *Log) ID() uint64 { return l.seg.id }
+func (l *Log) ID() uint64 { return l.state.Load().part.id }
 
 // Close takes no more appends, waits for those that were taken, syncs what is
 // not yet on stable storage, and closes the files. Readers and waiters end with
@@ -284,33 +307,41 @@ func (l *Log) close() (err error) {
 	if failed := l.index.close(l.o.FS, last, !writes); failed != nil {
 		l.indexStopped(failed)
 	}
+	all := l.all()
+	l.files.closeAll(all[len(all)-1])
 	return errors.Join(err, l.seg.file.Close())
 }
 
 // Stat is what a log says of itself.
 type Stat struct {
-	Bytes     int64     // of the file, as far as it holds whole commits that are visible
-	Durable   int64     // offset up to which all is known to be on stable storage
+	Bytes     int64     // of the files, as far as they hold whole commits that are visible
+	Durable   int64     // so many of the bytes are known to be on stable storage
+	Segments  int       // files, with the one that is appended to
 	First     uint64    // first index kept
 	Next      uint64    // one past the last visible
-	FirstTime time.Time // of the first commit; zero when there is none
-	LastTime  time.Time // of the last visible commit; zero when there is none
-	Created   time.Time
+	FirstTime time.Time // of the first commit kept; zero when there is none
+	LastTime  time.Time // of the last visible commit; zero when there was none
+	Created   time.Time // of the log; of its oldest segment when others were deleted
 	Sealed    bool
-	KeyID     [16]byte // of the key that seals, when Sealed
+	KeyID     [16]byte // of the key that seals the newest segment, when Sealed
 	TornCuts  int      // unfinished commits cut when this log was opened
 	Err       error    // as Err
 }
 
 // Stat returns the log's figures; each is right, though not all of one moment.
 func (l *Log) Stat() Stat {
-	s := l.state.Load()
+	all, s := l.all(), l.state.Load()
 	stat := Stat{
-		Bytes: s.end, Durable: l.durable.Load(), First: l.seg.first, Next: s.next,
-		Created: unixTime(l.seg.created), Sealed: l.seg.sealed, KeyID: l.seg.keyID,
+		Bytes: s.end, Durable: l.durable.Load(), Segments: len(all), First: all[0].first, Next: s.next,
+		Created: unixTime(all[0].created), Sealed: s.part.sealed, KeyID: s.part.keyID,
 		TornCuts: l.cuts, Err: l.Err(),
 	}
-	if first := l.firstTime.Load(); first != 0 {
+	for _, p := range all {
+		if p.first < s.part.first {
+			stat.Bytes, stat.Durable = stat.Bytes+p.end, stat.Durable+p.end
+		}
+	}
+	if first := all[0].firstTime.Load(); first != 0 {
 		stat.FirstTime = unixTime(first)
 	}
 	if s.time != 0 {

@@ -24,6 +24,7 @@ type model struct {
 	times   []time.Time
 	now     time.Time
 	settled int // records that no power cut may take
+	first   int // records that were deleted from the old end
 }
 
 func (m *model) open() {
@@ -90,11 +91,38 @@ func (m *model) Crash(t *rapid.T) {
 	m.fs = after
 	m.open()
 	_, next := m.log.Bounds()
+	if first, _ := m.log.Bounds(); int(first-1) != m.first {
+		t.Fatalf("got the first record %d after a crash, want %d", first, m.first+1)
+	}
 	if n := int(next - 1); n < m.settled || n > len(m.records) {
 		t.Fatalf("got %d records after a crash, want %d to %d", n, m.settled, len(m.records))
 	}
 	m.records, m.times = m.records[:next-1], m.times[:next-1]
 	m.settled = len(m.records)
+}
+
+// Roll closes the segment, and what was not synced is.
+func (m *model) Roll(t *rapid.T) {
+	if err := m.log.Roll(context.Background()); err != nil {
+		t.Fatalf("roll: %v", err)
+	}
+}
+
+// Trim deletes segments below any index, and closes one first, maybe.
+func (m *model) Trim(t *rapid.T) {
+	if rapid.Bool().Draw(t, "roll") {
+		m.Roll(t)
+	}
+	was, next := m.log.Bounds()
+	before := rapid.Uint64Range(1, next).Draw(t, "before")
+	got, err := m.log.Trim(before)
+	first, end := m.log.Bounds()
+	if err != nil || first > max(before, was) || first < was || got.Records != first-was || end != next {
+		t.Fatalf("before %d: got %+v and %v, and the first record %d, which was %d", before, got, err, first, was)
+	}
+	if m.first = int(first - 1); first > was {
+		m.settled = max(m.settled, m.first)
+	}
 }
 
 // Read reads from any index to the end, by one reader that also jumps.
@@ -106,7 +134,7 @@ func (m *model) Read(t *rapid.T) {
 	r := m.log.Reader(1)
 	defer r.Close()
 	for range rapid.IntRange(1, 4).Draw(t, "jumps") {
-		next := rapid.Uint64Range(1, end).Draw(t, "from")
+		next := rapid.Uint64Range(uint64(m.first)+1, end).Draw(t, "from")
 		r.Seek(next)
 		for range rapid.IntRange(1, 100).Draw(t, "blocks") {
 			b, err := r.Next()
@@ -130,8 +158,8 @@ func (m *model) Read(t *rapid.T) {
 func (m *model) IndexAt(t *rapid.T) {
 	_, next := m.log.Bounds()
 	at := m.now.Add(time.Duration(rapid.Int64Range(-60e9, 5e9).Draw(t, "age")))
-	visible := m.times[:next-1]
-	want := uint64(sort.Search(len(visible), func(i int) bool { return !visible[i].Before(at) })) + 1
+	visible := m.times[m.first : next-1]
+	want := uint64(m.first+sort.Search(len(visible), func(i int) bool { return !visible[i].Before(at) })) + 1
 	if got, err := m.log.IndexAt(at); got != want || err != nil {
 		t.Fatalf("at %s: got %d and %v, want %d", at, got, err, want)
 	}
@@ -140,8 +168,8 @@ func (m *model) IndexAt(t *rapid.T) {
 // Verify wants no damage, beside the open log.
 func (m *model) Verify(t *rapid.T) {
 	got, err := immuta.Verify(dir, name, m.o)
-	if err != nil || len(got.Damage) > 0 || got.Torn != nil || int(got.Records) != len(m.records) {
-		t.Fatalf("got %+v and %v, want %d records", got, err, len(m.records))
+	if err != nil || len(got.Damage) > 0 || got.Torn != nil || int(got.Records) != len(m.records)-m.first {
+		t.Fatalf("got %+v and %v, want %d records", got, err, len(m.records)-m.first)
 	}
 }
 
@@ -151,8 +179,8 @@ func TestALogIsAListWhateverIsDoneToIt(t *testing.T) {
 		m.o = immuta.Options{
 			BlockSize: rapid.SampledFrom([]int{1, 100, 4096, 70_000}).Draw(t, "block"),
 			Sync:      immuta.SyncMode(rapid.IntRange(0, 2).Draw(t, "sync")),
-			SyncEvery: time.Hour,
-			Now:       func() time.Time { return m.now },
+			SyncEvery: time.Hour, SegmentBytes: rapid.SampledFrom([]int64{0, 500, 5000}).Draw(t, "segment"),
+			Now: func() time.Time { return m.now },
 		}
 		if rapid.Bool().Draw(t, "sealed") {
 			m.o.Sealing = immuta.FakeSealing(1)

@@ -53,6 +53,10 @@ type Options struct {
 	// sync each commit. They are never more than was appended since Open, but for a page, nor
 	// than a 64th of what is free on the disk, where FS is Roomy.
 	Ahead int
+	// SegmentBytes is how long the file gets before it is closed and a new one
+	// begun, see Roll; 0: there is one file for ever. A commit is never parted, so
+	// it may be longer by one.
+	SegmentBytes int64
 	// ReadOnly writes nothing, takes no lock, and shows the log as it is at
 	// Open: an unfinished last commit is simply not there yet, what another
 	// process appends later is not followed. Such a log may be one that another
@@ -106,6 +110,8 @@ func (o Options) complete() (Options, error) {
 		return o, fmt.Errorf("block size %d: want 1 to %d", o.BlockSize, maxBlockSize)
 	case o.Ahead > maxSpace:
 		return o, fmt.Errorf("%d bytes of space ahead: want at most %d", o.Ahead, maxSpace)
+	case o.SegmentBytes < 0:
+		return o, fmt.Errorf("segments of %d bytes: want 0 or more", o.SegmentBytes)
 	case o.LastIndex > maxIndex:
 		return o, fmt.Errorf("last index %d: want at most %d", o.LastIndex, uint64(maxIndex))
 	case o.MaxRecord < 1 || o.MaxRecord > maxRecord:

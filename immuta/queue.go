@@ -31,6 +31,38 @@ type queue struct {
 	bytes   int
 	closed  bool
 	room    chan struct{} // closed when some were taken; nil: nobody waits for room
+	rolls   []chan error  // who wants the segment closed; each has room for the answer
+}
+
+// roll asks the committer to close the segment behind what was put so far.
+func (q *queue) roll() (<-chan error, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil, ErrClosed
+	}
+	answer := make(chan error, 1)
+	q.rolls = append(q.rolls, answer)
+	q.signal()
+	return answer, nil
+}
+
+// asked takes those who want the segment closed, when nothing is left that was
+// put before they asked.
+func (q *queue) asked() []chan error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	rolls := q.rolls
+	q.rolls = nil
+	return rolls
+}
+
+// signal wakes the committer; the caller holds mu.
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
 }
 
 // put waits for room, or for ctx. What it has put will be answered.
@@ -66,10 +98,7 @@ func (q *queue) try(ctx context.Context, r *request) (<-chan struct{}, error) {
 	}
 	q.pending = append(q.pending, r)
 	q.bytes += r.size
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.signal()
 	return nil, nil
 }
 
@@ -105,8 +134,5 @@ func (q *queue) close() {
 	defer q.mu.Unlock()
 	q.closed = true
 	q.release()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	q.signal()
 }

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
+	"io/fs"
 	"sort"
 	"time"
 )
@@ -38,6 +38,13 @@ type Reader struct {
 	closed bool
 	shares bool // counted in log.opened
 
+	held   *part // whose file it has; nil: none
+	seg    *segment
+	marks  *index // of seg
+	end    int64  // how far seg may be read now
+	behind uint64 // first index of the part behind it; 0: it is the last
+
+	part   *part  // that offset is in
 	at     uint64 // first index of the block at offset
 	offset int64  // 0: to be looked up
 	due    uint64 // of the last place that was not found by way of headers alone
@@ -53,14 +60,14 @@ const (
 // the first one kept when that is later.
 func (l *Log) Reader(from uint64) *Reader {
 	r := &Reader{log: l}
-	r.win = window{file: l.seg.file, step: firstRead, most: chunk, keep: l.seg.sealer == nil}
+	r.win = window{step: firstRead, most: chunk, keep: l.opened == nil}
 	r.Seek(from)
 	return r
 }
 
 // Seek makes index the record that Next starts with.
 func (r *Reader) Seek(index uint64) {
-	index = max(index, r.log.seg.first)
+	index = max(index, r.log.first())
 	if index != r.index {
 		r.index, r.offset = index, 0
 	}
@@ -76,6 +83,7 @@ func (r *Reader) Close() error {
 // rest drops buffers: a subscriber that has caught up costs next to nothing.
 func (r *Reader) rest() {
 	r.win.buf, r.win.step, r.opened = nil, firstRead, nil
+	r.let()
 	if r.shares {
 		r.shares = false
 		r.log.opened.leave()
@@ -83,7 +91,8 @@ func (r *Reader) rest() {
 }
 
 // Next returns the next visible block, its first record being the one that is
-// due. io.EOF says that there is none yet: wait with Log.Wait and call again. A
+// due, or the first one kept where Trim has deleted that. io.EOF says that there
+// is none yet: wait with Log.Wait and call again. A
 // *CorruptError says that the record due cannot be read; the reader stays where
 // it is until it is told to Seek, to the error's Next if there is one. A
 // *GapError says that it was lost and that the log was repaired; it is left
@@ -93,6 +102,7 @@ func (r *Reader) Next() (Block, error) {
 	if r.closed || l.closed.Load() {
 		return Block{}, ErrClosed
 	}
+	r.Seek(r.index) // what stood there may have been deleted
 	s := l.state.Load()
 	if r.index >= s.next {
 		r.rest()
@@ -113,10 +123,57 @@ func (r *Reader) Next() (Block, error) {
 	return b, err
 }
 
-// stand makes a block's start the reader's place.
+// stand makes a block's start the reader's place, in the part it has its place in.
 func (r *Reader) stand(index uint64, offset int64) {
 	r.at, r.offset = index, offset
 	r.due, r.sure = index, offset
+}
+
+// enter opens the part that has the record due, unless the reader is in it.
+func (r *Reader) enter(s *state) error {
+	for {
+		p := r.part
+		if p == nil || r.offset == 0 || r.index < p.first || p != s.part && r.index >= p.next {
+			p, r.offset = r.log.partOf(r.index), 0
+		}
+		err := r.hold(p)
+		if !errors.Is(err, fs.ErrNotExist) {
+			r.part, r.end, r.behind = p, s.endOf(p), s.behind(p)
+			return r.unreadable(p, err)
+		}
+		r.Seek(r.index) // it was deleted: there is another first one now
+	}
+}
+
+// unreadable says which records are lost with a segment that does not open.
+func (r *Reader) unreadable(p *part, err error) error {
+	damage, ok := errors.AsType[*CorruptError](err)
+	if !ok {
+		return err
+	}
+	return &CorruptError{Path: damage.Path, Offset: damage.Offset, Why: damage.Why, Missing: damage.Missing, From: r.index, Next: p.next}
+}
+
+// hold makes a part's file the one that is read.
+func (r *Reader) hold(p *part) error {
+	if r.held == p {
+		return nil
+	}
+	r.let()
+	s, x, err := r.log.hold(p)
+	if err != nil {
+		return err
+	}
+	r.held, r.seg, r.marks = p, s, x
+	r.win.file, r.win.buf = s.file, nil
+	return nil
+}
+
+func (r *Reader) let() {
+	if r.held != nil {
+		r.log.files.let(r.held)
+		r.held, r.seg, r.marks, r.win.file, r.win.buf = nil, nil, nil, nil, nil
+	}
 }
 
 // find looks for a record among the recent blocks.
@@ -130,8 +187,11 @@ func (s *state) find(index uint64) (*cached, bool) {
 
 // read reads the block that holds the record due from the file.
 func (r *Reader) read(s *state) (Block, error) {
+	if err := r.enter(s); err != nil {
+		return Block{}, err
+	}
 	if r.offset == 0 || r.at != r.index {
-		if err := r.locate(s); err != nil {
+		if err := r.locate(); err != nil {
 			return Block{}, err
 		}
 	}
@@ -144,7 +204,7 @@ func (r *Reader) read(s *state) (Block, error) {
 			return r.hand(c), nil
 		}
 		from := r.offset
-		h, plain, err := r.block(s)
+		h, plain, err := r.block()
 		if err != nil {
 			return Block{}, err
 		}
@@ -152,7 +212,7 @@ func (r *Reader) read(s *state) (Block, error) {
 			continue
 		}
 		if h.isGap() && h.next() > r.index {
-			return Block{}, r.gap(h, plain, s)
+			return Block{}, r.gap(h, plain)
 		}
 		if h.isGap() { // its bytes held no record: there is nothing to say
 			r.stand(h.next(), r.offset+h.frame())
@@ -160,9 +220,9 @@ func (r *Reader) read(s *state) (Block, error) {
 		}
 		records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
 		if why != "" {
-			return Block{}, r.damaged(&flaw{why: why, trusted: true, h: *h}, s)
+			return Block{}, r.damaged(&flaw{why: why, trusted: true, h: *h})
 		}
-		c := cached{Block: Block{First: h.first, Commit: h.commit, Time: unixTime(h.time), Records: records}, end: from + h.frame()}
+		c := cached{Block: Block{First: h.first, Commit: h.commit, Time: unixTime(h.time), Records: records}, end: from + h.frame(), part: r.part}
 		if r.opened == nil && r.log.opened.shared() {
 			r.log.opened.put(from, c)
 		}
@@ -173,6 +233,7 @@ func (r *Reader) read(s *state) (Block, error) {
 // hand returns what is due of a block, and leaves the reader behind it.
 func (r *Reader) hand(c cached) Block {
 	b := c.from(r.index)
+	r.part = c.part
 	r.index = c.First + uint64(len(c.Records))
 	r.stand(r.index, c.end)
 	return b
@@ -180,9 +241,12 @@ func (r *Reader) hand(c cached) Block {
 
 // block reads and checks the block at the reader's place, which stays. No block
 // and no error: a forged header had led there, and the reader was put right.
-func (r *Reader) block(s *state) (*block, []byte, error) {
-	seg := r.log.seg
-	h, frame, bad, err := seg.frameAt(&r.win, r.offset, s.end)
+func (r *Reader) block() (*block, []byte, error) {
+	seg := r.seg
+	if r.offset >= r.end && r.behind > 0 { // of a closed segment: the last one is not read behind its end
+		return nil, nil, r.corrupt(&flaw{why: fmt.Sprintf("the segment ends with record %d, and the next one starts with %d", r.at-1, r.behind)}, 0)
+	}
+	h, frame, bad, err := seg.frameAt(&r.win, r.offset, r.end)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -190,12 +254,12 @@ func (r *Reader) block(s *state) (*block, []byte, error) {
 		bad = outOfOrder(&h, r.at)
 	}
 	if bad != nil {
-		return nil, nil, r.damaged(bad, s)
+		return nil, nil, r.damaged(bad)
 	}
-	plain, why := seg.plain(r.room(&h, s), &h, frame, r.offset)
+	plain, why := seg.plain(r.room(&h), &h, frame, r.offset)
 	if why != "" {
 		// A header whose box does not open is not to be believed either.
-		return nil, nil, r.damaged(&flaw{why: why, h: h}, s)
+		return nil, nil, r.damaged(&flaw{why: why, h: h})
 	}
 	if r.opened != nil {
 		r.opened = r.opened[:len(r.opened)+sealedPrefix+len(plain)]
@@ -205,12 +269,12 @@ func (r *Reader) block(s *state) (*block, []byte, error) {
 
 // gap says what the gap block at the reader's place, and those that follow it
 // at once, say. The reader stays in front of it.
-func (r *Reader) gap(h *block, body []byte, s *state) error {
-	seg := r.log.seg
+func (r *Reader) gap(h *block, body []byte) error {
+	seg := r.seg
 	g := seg.gapError(h, body, r.offset, r.index)
 	w := window{file: seg.file, step: headRead}
-	for at := r.offset + h.frame(); at < s.end; {
-		more, frame, bad, err := seg.frameAt(&w, at, s.end)
+	for at := r.offset + h.frame(); at < r.end; {
+		more, frame, bad, err := seg.frameAt(&w, at, r.end)
 		if err != nil {
 			return err
 		}
@@ -228,8 +292,8 @@ func (r *Reader) gap(h *block, body []byte, s *state) error {
 
 // room is where a sealed block is opened to: behind the last one, in memory that
 // many blocks share; in memory of its own when readers share it.
-func (r *Reader) room(h *block, s *state) []byte {
-	if r.log.seg.sealer == nil {
+func (r *Reader) room(h *block) []byte {
+	if r.seg.sealer == nil {
 		return nil
 	}
 	if r.log.opened.shared() {
@@ -237,26 +301,26 @@ func (r *Reader) room(h *block, s *state) []byte {
 		return make([]byte, 0, h.body)
 	}
 	if need := int(h.body); cap(r.opened)-len(r.opened) < need {
-		size := min(int64(min(2*cap(r.opened), chunk)), s.end-r.offset)
+		size := min(int64(min(2*cap(r.opened), chunk)), r.end-r.offset)
 		r.opened = make([]byte, 0, max(need, int(size)))
 	}
 	return r.opened
 }
 
 // locate finds the block that holds the record due.
-func (r *Reader) locate(s *state) error {
+func (r *Reader) locate() error {
 	if r.offset == 0 {
-		e, err := r.log.find(func(e *entry) bool { return e.first <= r.index }, s.end)
+		e, err := r.log.find(r.marks, func(e *entry) bool { return e.first <= r.index }, r.end)
 		if err != nil {
 			return err
 		}
 		r.stand(e.first, e.offset)
 	}
-	w := window{file: r.log.seg.file, step: headRead}
+	w := window{file: r.seg.file, step: headRead}
 	for {
-		h, at, bad, err := r.log.seg.step(&w, r.offset, r.at, s.end)
+		h, at, bad, err := r.seg.step(&w, r.offset, r.at, r.end)
 		if bad != nil && (err == io.EOF || err == nil) {
-			return r.misled(bad, s)
+			return r.misled(bad)
 		}
 		if err != nil {
 			return err
@@ -270,12 +334,12 @@ func (r *Reader) locate(s *state) error {
 }
 
 // damaged reports a bad block at the reader's place and finds where to go on.
-func (r *Reader) damaged(bad *flaw, s *state) error {
-	seg := r.log.seg
+func (r *Reader) damaged(bad *flaw) error {
+	seg := r.seg
 	if seg.sealer != nil {
-		return r.misled(bad, s)
+		return r.misled(bad)
 	}
-	h, at, found, err := seg.nextGood(&window{file: seg.file, step: chunk}, r.offset+alignment, r.at, s.end)
+	h, at, found, err := seg.nextGood(&window{file: seg.file, step: chunk}, r.offset+alignment, r.at, r.end)
 	if err != nil {
 		return err
 	}
@@ -292,12 +356,12 @@ func (r *Reader) damaged(bad *flaw, s *state) error {
 // misled is damaged where the header that is bad, or one that has led to it, may
 // be forged: what counts are whole blocks, which open, from the last sure place
 // on. It returns nil when the record due is in one of them.
-func (r *Reader) misled(bad *flaw, s *state) error {
-	seg := r.log.seg
+func (r *Reader) misled(bad *flaw) error {
+	seg := r.seg
 	w := window{file: seg.file, step: chunk}
 	at, from, led := r.sure, r.due, r.sure != r.offset
 	for {
-		h, found, ok, err := seg.nextWhole(&w, at, from, s.end)
+		h, found, ok, err := seg.nextWhole(&w, at, from, r.end)
 		if err != nil {
 			return err
 		}
@@ -321,70 +385,10 @@ func (r *Reader) misled(bad *flaw, s *state) error {
 	}
 }
 
+// corrupt says what is damaged. Behind a closed segment there is a next one.
 func (r *Reader) corrupt(bad *flaw, next uint64) error {
-	return &CorruptError{Path: r.log.seg.path, Offset: r.offset, Why: bad.why, From: r.at, Next: next}
-}
-
-// find asks the index, and makes it anew when it is wrong.
-func (l *Log) find(before func(*entry) bool, end int64) (entry, error) {
-	if e, ok := l.index.find(before, end); ok {
-		return e, nil
+	if next == 0 {
+		next = r.behind
 	}
-	l.rebuilding.Lock()
-	defer l.rebuilding.Unlock()
-	if e, ok := l.index.find(before, end); ok { // somebody else was faster
-		return e, nil
-	}
-	if err := l.index.rebuild(end); err != nil {
-		return entry{}, fmt.Errorf("rebuild %s: %w", l.index.path, err)
-	}
-	l.o.Report(Notice{Kind: IndexRebuilt, Path: l.index.path, Text: "the index was made anew: an entry did not match the log"})
-	if e, ok := l.index.find(before, end); ok {
-		return e, nil
-	}
-	return entry{first: l.seg.first, offset: l.seg.data(), start: true}, nil
-}
-
-// IndexAt returns the first index whose commit time is t or later, and one past
-// the last visible when there is none. Where blocks are damaged, so that their
-// time is not known, it returns the first of those.
-func (l *Log) IndexAt(t time.Time) (uint64, error) {
-	if l.closed.Load() {
-		return 0, ErrClosed
-	}
-	s := l.state.Load()
-	want := nanoseconds(t)
-	if s.time < want {
-		return s.next, nil
-	}
-	e, err := l.find(func(e *entry) bool { return e.time < want }, s.end)
-	if err != nil {
-		return 0, err
-	}
-	w := window{file: l.seg.file, step: indexEvery}
-	for at, next := e.offset, e.first; at < s.end; {
-		h, found, bad, err := l.seg.step(&w, at, next, s.end)
-		if bad != nil && (errors.Is(err, io.EOF) || err == nil && h.time >= want) {
-			return next, nil
-		}
-		if err != nil {
-			return 0, err
-		}
-		if h.time >= want {
-			return h.first, nil
-		}
-		at, next = found+h.frame(), h.next()
-	}
-	return s.next, nil
-}
-
-// nanoseconds is t as blocks have it; times out of their range become its ends.
-func nanoseconds(t time.Time) int64 {
-	switch {
-	case t.Before(time.Unix(0, 0)):
-		return 0
-	case t.After(time.Unix(0, math.MaxInt64)):
-		return math.MaxInt64
-	}
-	return t.UnixNano()
+	return &CorruptError{Path: r.seg.path, Offset: r.offset, Why: bad.why, From: r.at, Next: next}
 }

@@ -58,6 +58,7 @@ type wound struct {
 	atMost bool  // their number could not be read
 	time   int64 // of the block behind it; 0: there is none
 	latest int64 // of the block before it; 0: there is none
+	last   bool  // nothing is behind it in this file
 }
 
 // scanTail reads from a checkpoint (a commit's first block) to size. beside says

@@ -3,8 +3,10 @@ package immuta
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Repaired is what Repair has done, or would do.
@@ -15,7 +17,8 @@ type Repaired struct {
 	Done   bool        // it was written: false when nothing was damaged, too
 }
 
-// Repair puts a gap block in place of each damaged part of dir/name.log.
+// Repair puts a gap block in place of each damaged part of dir/name.log, and of
+// the closed segments in front of it, one file after the other.
 // All good blocks stay as they are, byte for byte and at their offsets. Damage
 // with nothing good behind it takes as many indexes as its bytes may have held,
 // so that none that was answered is given again. An unfinished last commit is
@@ -41,55 +44,95 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 	if err := checkName(name); err != nil {
 		return Repaired{}, err
 	}
-	s, err := openExisting(dir, name, &o)
+	c, err := openExisting(dir, name, &o)
 	if err != nil {
 		return Repaired{}, err
 	}
-	defer s.file.Close()
-	c, report, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)}, !write)
-	r := Repaired{Report: report}
-	if err != nil || len(c.met) == 0 {
+	defer c.close()
+	r, patches, err := c.examine(dir, name, &o, !write)
+	defer func() {
+		for _, p := range patches {
+			p.file.Close()
+		}
+	}()
+	if err != nil || len(patches) == 0 {
 		return r, err
 	}
-	p := patch{segment: s, dir: dir, name: name, o: &o, before: &report, repaired: max(o.Now().UnixNano(), 1), size: c.size}
-	if err := p.plan(c); err != nil {
-		return r, fmt.Errorf("repair %s: %w", s.path, err)
+	for _, p := range patches {
+		r.Room += p.room()
 	}
-	r.Room = p.room()
-	if write {
-		x, err := p.prepare()
+	for _, p := range patches {
+		if write {
+			err = p.write()
+			r.Done = r.Done || p.done
+		}
+		if !write || p.done {
+			r.Gaps = append(r.Gaps, p.says()...)
+		}
 		if err != nil {
-			return r, fmt.Errorf("repair %s: %w; the log is as it was", s.path, err)
+			return r, err
 		}
-		r.Done = true
-		r.Gaps = p.says()
-		if err := p.finish(x); err != nil {
-			return r, fmt.Errorf("repair %s: %w; the repaired log is there, but a power cut may bring the damaged one back: run verify, and repair again if it is", s.path, err)
-		}
-		return r, nil
 	}
-	r.Gaps = p.says()
 	return r, nil
 }
 
-// openExisting is openSegment for a log that is not to be created.
-func openExisting(dir, name string, o *Options) (*segment, error) {
-	if o.ReadOnly {
-		return openSegment(dir, name, o)
+// examine looks at all segments, and says what is to be done to the damaged ones.
+func (c *chain) examine(dir, name string, o *Options, beside bool) (Repaired, []*patch, error) {
+	var r Repaired
+	var patches []*patch
+	try := func(s *segment, x *index, p *part) error {
+		found, report, err := s.inspect(x, beside, p)
+		if r.Report.add(&report); err != nil || len(found.met) == 0 {
+			if p != nil { // the last one has the lock
+				err = errors.Join(err, s.file.Close())
+			}
+			return err
+		}
+		w := &patch{segment: s, dir: dir, name: name, indexPath: x.path, o: o, before: &report, repaired: max(o.Now().UnixNano(), 1), size: found.size}
+		patches = append(patches, w)
+		if err := w.plan(found); err != nil {
+			return fmt.Errorf("repair %s: %w", s.path, err)
+		}
+		return nil
 	}
-	f, err := o.FS.OpenFile(logPath(dir, name), os.O_RDWR, 0)
+	for _, p := range c.closed {
+		if p.bad != nil {
+			return r, patches, p.bad
+		}
+		s, err := openClosed(p, name, o)
+		if err == nil {
+			err = try(s, &index{seg: s, path: p.indexPath}, p)
+		}
+		if err != nil {
+			return r, patches, err
+		}
+	}
+	last := c.open
+	x := &index{seg: last, synced: last.syncedBefore(dir, name, o), path: filepath.Join(dir, name+".idx")}
+	err := try(last, x, nil)
+	r.Report.Path, r.Report.Checked = last.path, last.checked()
+	return r, patches, err
+}
+
+// openExisting is openChain for a log that is not to be created.
+func openExisting(dir, name string, o *Options) (*chain, error) {
+	found, err := findFiles(o.FS, dir, name)
 	if err != nil {
 		return nil, err
 	}
-	f.Close()
-	return openSegment(dir, name, o)
+	if !found.open && len(found.closed) == 0 {
+		return nil, &fs.PathError{Op: "open", Path: logPath(dir, name), Err: fs.ErrNotExist}
+	}
+	return openChain(dir, name, o)
 }
 
-// patch is a log with gaps that are to be put into it.
+// patch is a segment with gaps that are to be put into it.
 type patch struct {
 	*segment
 	dir, name string
+	indexPath string
 	o         *Options
+	done      bool
 	before    *Report
 	repaired  int64
 	size      int64 // of the damaged file, without zeros that end it
@@ -101,9 +144,14 @@ func (p *patch) plan(c *scan) error {
 	for i := range c.met {
 		w := &c.met[i]
 		g := gap{offset: w.Offset, size: w.end - w.Offset, from: w.From, next: w.From + w.lost, atMost: w.atMost, time: w.time}
+		if w.From > w.Next && w.last {
+			return fmt.Errorf("it goes on to record %d, and the next segment starts with %d: one of the two is an older copy, bring the right one back", w.From-1, w.Next)
+		}
 		if w.time == 0 {
 			// What was lost was committed before now; the next commit is not earlier.
 			g.time = max(p.repaired, w.latest)
+		}
+		if w.time == 0 || w.last {
 			g.size = max(int64(padded(int(g.size))), p.leastGap())
 		}
 		if n := len(p.gaps); n > 0 && p.gaps[n-1].offset+p.gaps[n-1].size == g.offset {
@@ -145,6 +193,19 @@ func (p *patch) says() []*GapError {
 	return all
 }
 
+// write puts the gaps in and makes that durable.
+func (p *patch) write() error {
+	x, err := p.prepare()
+	if err != nil {
+		return fmt.Errorf("repair %s: %w; the log is as it was", p.path, err)
+	}
+	p.done = true
+	if err := p.finish(x); err != nil {
+		return fmt.Errorf("repair %s: %w; the repaired log is there, but a power cut may bring the damaged one back: run verify, and repair again if it is", p.path, err)
+	}
+	return nil
+}
+
 // prepare writes, in an order that leaves one of the two logs wherever it is cut:
 // the damaged bytes are safe before the new log has its name, which is the last
 // thing done, and the new log is whole and was read back before. It returns the
@@ -156,7 +217,7 @@ func (p *patch) prepare() (*index, error) {
 	for i := range p.gaps {
 		g := &p.gaps[i]
 		bytes := &torn{offset: g.offset, size: min(g.size, p.size-g.offset)}
-		path, err := p.saveAside(bytes, p.o.FS, p.dir, fmt.Sprintf("%s.damaged-%d", p.name, g.offset))
+		path, err := p.saveAside(bytes, p.o.FS, p.dir, fmt.Sprintf("%s.damaged-%d", strings.TrimSuffix(filepath.Base(p.path), ".log"), g.offset))
 		if err != nil {
 			return nil, fmt.Errorf("set the damaged bytes at offset %d aside: %w", g.offset, err)
 		}
@@ -207,15 +268,15 @@ func (p *patch) build(f File, path string) (*index, error) {
 	if err := f.Lock(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := p.write(f); err != nil {
+	if err := p.copy(f); err != nil {
 		return nil, err
 	}
 	fresh := &segment{path: path, file: f}
 	if err := fresh.load(p.name, p.o); err != nil {
 		return nil, err
 	}
-	x := newIndex(fresh, filepath.Join(p.dir, p.name+".idx"))
-	_, after, err := fresh.inspect(x, false)
+	x := newIndex(fresh, p.indexPath)
+	_, after, err := fresh.inspect(x, false, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -227,8 +288,8 @@ func (p *patch) build(f File, path string) (*index, error) {
 	return x, nil
 }
 
-// write copies what is good, puts the gaps between, and syncs.
-func (p *patch) write(f File) error {
+// copy copies what is good, puts the gaps between, and syncs.
+func (p *patch) copy(f File) error {
 	if err := f.Truncate(0); err != nil {
 		return err
 	}

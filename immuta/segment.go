@@ -94,6 +94,7 @@ func createSegment(dir, name string, o *Options) (_ *segment, err error) {
 		return nil, fmt.Errorf("%s was created by someone else just now: %w", path, ErrLocked)
 	}
 	s := &segment{path: path, file: f}
+	s.first, s.created = 1, o.Now().UnixNano()
 	b, err := s.draw(name, o)
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
@@ -119,7 +120,13 @@ func publish(fsys FS, f File, b []byte, temporary, path string) error {
 	return fsys.SyncDir(filepath.Dir(path))
 }
 
-// draw makes a new header, and returns the bytes the file starts with.
+// follow notes which segment is in front of this one.
+func (s *segment) follow(before *segment) {
+	binary.LittleEndian.PutUint64(s.previous[:], before.first)
+}
+
+// draw completes a new header, and returns the bytes the file starts with. The
+// id stays when there is one.
 func (s *segment) draw(name string, o *Options) ([]byte, error) {
 	var id [8]byte
 	for s.id == 0 { // 0 would read as "no log"
@@ -128,7 +135,6 @@ func (s *segment) draw(name string, o *Options) ([]byte, error) {
 		}
 		s.id = binary.LittleEndian.Uint64(id[:])
 	}
-	s.first, s.created = 1, o.Now().UnixNano()
 	if o.Sealing == nil {
 		_, err := io.ReadFull(o.Rand, s.salt[:])
 		s.seed = checksum(s.salt[:])

@@ -1,14 +1,19 @@
 package immuta
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
 
 // Report is what Verify found.
 type Report struct {
 	Path    string
 	Checked string // CheckedSealed, CheckedPlain or CheckedOuter
+	Files   int    // segments, with the one that is appended to
 	Blocks  int    // good ones
 	Records uint64 // in them
-	Bytes   int64  // of the file, without zeros that end it
+	Bytes   int64  // of the files, without zeros that end the last one
 	First   uint64 // first index kept
 	Next    uint64 // one past the last good record
 	Damage  []Damage
@@ -22,6 +27,7 @@ type Report struct {
 
 // Damage is a place in a log where records cannot be read.
 type Damage struct {
+	Path       string // of the file
 	Offset     int64
 	Bytes      int64 // up to the next good block, or to the end of the file without its zeros
 	Why        string
@@ -47,7 +53,7 @@ const (
 	CheckedOuter  = "outer only" // no key was given: the checksums over sealed bytes
 )
 
-// Verify reads all of dir/name.log and checks every bit of it, without writing. Of
+// Verify reads all of dir/name.log, and of the closed segments in front of it, and checks every bit of it, without writing. Of
 // dir/name.idx it takes what was synced, if it is there.
 // It may run beside the process that appends. A sealed log without o.Sealing has
 // its outer checksums checked. Damage to blocks is in the report; the error is
@@ -61,17 +67,73 @@ func Verify(dir, name string, o Options) (Report, error) {
 	if err := checkName(name); err != nil {
 		return Report{}, err
 	}
-	s, err := openSegment(dir, name, &o)
+	c, err := openChain(dir, name, &o)
+	if err != nil {
+		return Report{}, err
+	}
+	defer c.close()
+	return c.verify(dir, name, &o)
+}
+
+// verify reports on all segments. Those from the old end that are deleted
+// meanwhile are no part of the log any more.
+func (c *chain) verify(dir, name string, o *Options) (Report, error) {
+	var all Report
+	for i, p := range c.closed {
+		r, err := p.verify(name, o)
+		if errors.Is(err, fs.ErrNotExist) && (i == 0 || all.Files == 0) {
+			continue
+		}
+		if err != nil {
+			return Report{}, err
+		}
+		all.add(&r)
+	}
+	last := c.open
+	_, r, err := last.inspect(&index{seg: last, synced: last.syncedBefore(dir, name, o)}, true, nil)
+	all.add(&r)
+	all.Path, all.Checked, all.Torn = r.Path, r.Checked, r.Torn
+	return all, err
+}
+
+// verify reports on a closed segment.
+func (p *part) verify(name string, o *Options) (Report, error) {
+	if p.bad != nil {
+		return p.unreadable(), nil
+	}
+	s, err := openClosed(p, name, o)
+	if damage, ok := errors.AsType[*CorruptError](err); ok {
+		p.bad = damage
+		return p.unreadable(), nil
+	}
 	if err != nil {
 		return Report{}, err
 	}
 	defer s.file.Close()
-	_, r, err := s.inspect(&index{seg: s, synced: s.syncedBefore(dir, name, &o)}, true)
+	_, r, err := s.inspect(&index{seg: s}, true, p)
 	return r, err
 }
 
-// inspect scans the whole file and looks into every block.
-func (s *segment) inspect(x *index, beside bool) (*scan, Report, error) {
+// unreadable is the report on a segment whose header is damaged.
+func (p *part) unreadable() Report {
+	d := Damage{Path: p.path, Offset: p.bad.Offset, Bytes: p.end, Why: p.bad.Why, From: p.first, Next: p.next, Lost: p.next - p.first}
+	return Report{Path: p.path, Files: 1, Bytes: p.end, First: p.first, Next: p.next, Damage: []Damage{d}}
+}
+
+// add takes what was found in the next segment.
+func (r *Report) add(next *Report) {
+	if r.Files == 0 {
+		r.First = next.First
+	}
+	r.Files++
+	r.Next = next.Next
+	r.Blocks, r.Records, r.Bytes = r.Blocks+next.Blocks, r.Records+next.Records, r.Bytes+next.Bytes
+	r.Damage, r.Gaps = append(r.Damage, next.Damage...), append(r.Gaps, next.Gaps...)
+}
+
+// inspect scans the whole file and looks into every block. closed is nil when it
+// is the segment that is appended to.
+func (s *segment) inspect(x *index, beside bool, closed *part) (*scan, Report, error) {
 	size, err := s.file.Size()
 	if err != nil {
 		return nil, Report{}, fmt.Errorf("verify %s: %w", s.path, err)
@@ -79,10 +141,12 @@ func (s *segment) inspect(x *index, beside bool) (*scan, Report, error) {
 	i := &inspection{outer: s.checked() == CheckedOuter}
 	c := &scan{segment: s, size: size, index: x, shown: x.synced, inspect: i, beside: beside}
 	err = c.run(entry{first: s.first, offset: s.data(), start: true})
-	if c.open {
+	if closed != nil && err == nil {
+		c.endsAt(closed)
+	} else if c.open {
 		i.leave()
 	}
-	r := Report{Path: s.path, Checked: s.checked(), Bytes: c.size, First: s.first, Blocks: i.blocks, Records: i.records}
+	r := Report{Path: s.path, Files: 1, Checked: s.checked(), Bytes: c.size, First: s.first, Blocks: i.blocks, Records: i.records}
 	r.fill(c)
 	return c, r, err
 }
@@ -181,7 +245,7 @@ func (r *Report) fill(c *scan) {
 	for i := range c.met {
 		d := &c.met[i]
 		r.Damage = append(r.Damage, Damage{
-			Offset: d.Offset, Bytes: d.end - d.Offset, Why: d.Why, From: d.From, Next: d.Next, Lost: d.lost, AtMost: d.atMost,
+			Path: d.Path, Offset: d.Offset, Bytes: d.end - d.Offset, Why: d.Why, From: d.From, Next: d.Next, Lost: d.lost, AtMost: d.atMost,
 		})
 	}
 	if t := c.torn; t != nil {

@@ -18,6 +18,7 @@ const recentBytes = 4 << 20
 type writer struct {
 	log   *Log
 	seg   *segment
+	part  *part // of seg
 	queue queue
 	enc   encoder
 	spare sync.Pool     // of *request
@@ -37,12 +38,14 @@ type writer struct {
 	whole   bool // unseen has no gap
 	due     *time.Timer
 	space   space
+	notYet  int64 // no roll by size before the segment has this length: one has failed
 }
 
 func startWriter(l *Log, t tail) *writer {
+	last := l.state.Load().part
 	w := &writer{
-		log: l, seg: l.seg, next: t.next, end: t.end, time: t.time, synced: t.end, last: t.start,
-		enc: encoder{seg: l.seg, blockSize: l.o.BlockSize}, done: make(chan struct{}), whole: true,
+		log: l, seg: l.seg, part: last, next: t.next, end: t.end, time: t.time, synced: t.end, last: t.start,
+		enc: encoder{seg: l.seg, part: last, blockSize: l.o.BlockSize}, done: make(chan struct{}), whole: true,
 		due: time.NewTimer(math.MaxInt64), space: space{most: int64(l.o.Ahead), since: t.end, end: t.end},
 	}
 	w.queue.wake = make(chan struct{}, 1)
@@ -90,11 +93,15 @@ func (w *writer) run() {
 		default:
 		}
 		batch, more := w.queue.take(w.batch[:0])
+		if len(batch) > 0 {
+			w.serve(batch)
+		}
+		// Behind the answers, which do not wait for it.
+		w.turn(w.queue.asked())
 		if !more {
 			return
 		}
 		if len(batch) > 0 {
-			w.serve(batch)
 			continue
 		}
 		select {
@@ -269,7 +276,7 @@ func (w *writer) show() {
 		return
 	}
 	if old.next == w.seg.first {
-		w.log.firstTime.CompareAndSwap(0, w.firstTime())
+		w.part.firstTime.CompareAndSwap(0, w.firstTime())
 	}
 	var recent []cached
 	if w.whole {
@@ -278,7 +285,7 @@ func (w *writer) show() {
 		w.cost = 0
 	}
 	w.unseen, w.whole = w.unseen[:0], true
-	w.log.state.Store(&state{next: w.next, end: w.end, time: w.time, recent: recent})
+	w.log.state.Store(&state{part: w.part, next: w.next, end: w.end, time: w.time, recent: recent})
 	w.log.waits.tell()
 }
 

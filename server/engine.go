@@ -44,7 +44,8 @@ type Engine interface {
 	// Id and CreatedAt where they are empty. It returns when they are as durable
 	// as Durability says. ctx bounds only the wait for a place in the queue: an
 	// event that was taken is stored, whatever becomes of ctx. Errors:
-	// bus.ErrInsufficientSpace (later appends may work), bus.ErrTooLarge,
+	// bus.ErrInsufficientSpace (later appends may work; also at a limit of a policy
+	// that refuses what is new), bus.ErrTooLarge,
 	// bus.ErrStorage (none will until the log is opened again), ctx's.
 	Append(ctx context.Context, namespace string, events []bus.Event) error
 
@@ -66,8 +67,10 @@ type Engine interface {
 	// bus.ErrTooManySubjects.
 	Newest(ctx context.Context, namespace string, patterns []bus.Pattern, most int) (indexes []uint64, next uint64, lost []bus.DamageError, err error)
 
-	// Bounds returns the first index kept and one past the last readable. Lost
-	// events between them count: their indexes are never given again. Events that
+	// Bounds returns the first index kept and one past the last readable; they are
+	// the same when nothing is kept. The first moves when old events are deleted,
+	// which an engine may do at any time by a policy of its own. Lost events between
+	// them count: their indexes are never given again, nor are those of deleted ones. Events that
 	// were behind next and are damaged do not; see Reader.
 	Bounds(namespace string) (first, next uint64)
 

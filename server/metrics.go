@@ -114,6 +114,8 @@ type engineCollector struct {
 
 	behind, unacked, connections, stalled *prometheus.Desc
 	subjects                              *prometheus.Desc
+	first, segments                       *prometheus.Desc
+	gone, goneBytes                       *prometheus.Desc // counters
 }
 
 func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
@@ -130,22 +132,22 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		connections: prometheus.NewDesc("bus_consumer_connections", "Connections that share the work of a named consumer.", consumerLabels, nil),
 		stalled:     prometheus.NewDesc("bus_consumer_stalled", "1 while a named consumer has something to do and settles nothing.", consumerLabels, nil),
 		subjects:    prometheus.NewDesc("bus_tracked_subjects", "Subjects whose last index is kept in memory.", label, nil),
+		first:       prometheus.NewDesc("bus_log_first_index", "Index of the oldest event kept; one past the newest when there is none.", label, nil),
+		segments:    prometheus.NewDesc("bus_log_segments", "Files of the log.", label, nil),
+		gone:        prometheus.NewDesc("bus_retention_deleted_events_total", "Events deleted by the retention.", label, nil),
+		goneBytes:   prometheus.NewDesc("bus_retention_deleted_bytes_total", "Bytes of the log deleted by the retention.", label, nil),
 		impaired:    prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.bytes
-	ch <- c.free
-	ch <- c.last
-	ch <- c.streams
-	ch <- c.impaired
-	ch <- c.behind
-	ch <- c.unacked
-	ch <- c.connections
-	ch <- c.stalled
-	ch <- c.subjects
+	for _, desc := range []*prometheus.Desc{
+		c.bytes, c.free, c.first, c.last, c.segments, c.gone, c.goneBytes, c.streams, c.impaired,
+		c.behind, c.unacked, c.connections, c.stalled, c.subjects,
+	} {
+		ch <- desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -157,11 +159,14 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 			stopped = 1
 		}
 		for desc, value := range map[*prometheus.Desc]float64{
-			c.bytes: float64(info.Bytes), c.last: float64(info.Last),
+			c.bytes: float64(info.Bytes), c.first: float64(info.First), c.last: float64(info.Last), c.segments: float64(info.Segments),
 			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
 			c.subjects: float64(info.Subjects),
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)
+		}
+		for desc, value := range map[*prometheus.Desc]uint64{c.gone: info.Deleted.Events, c.goneBytes: info.Deleted.Bytes} {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), namespace)
 		}
 		if info.FreeBytes != nil { // 0 is a full disk, and would ring where it is only not known
 			ch <- prometheus.MustNewConstMetric(c.free, prometheus.GaugeValue, float64(*info.FreeBytes), namespace)

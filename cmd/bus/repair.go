@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,6 +104,9 @@ func repair(c *cli.Context) error {
 const headerProblem = "the file header is damaged, and every block is checked with what stands there, so that nothing of this file can be told from chance; " +
 	"bring the file back from a backup, a copy or a dump (the header never changes: in an older copy of this very file it is whole)"
 
+// missingProblem is the same for a log whose last file is not there.
+const missingProblem = "nobody can tell what stood in a file that is missing, and which indexes were given: bring it back from a backup"
+
 func repairOne(dir, name string, ring *crypto.Keyring, write bool) (mended, error) {
 	o := disk.Options{}
 	if ring != nil {
@@ -111,8 +115,10 @@ func repairOne(dir, name string, ring *crypto.Keyring, write bool) (mended, erro
 	r, err := disk.Repair(dir, name, o, write)
 	m := mended{verdict: newVerdict(dir, name, &r.Report), Room: r.Room, Done: r.Done}
 	if broken, ok := errors.AsType[*disk.CorruptError](err); ok {
-		m.Damage = append(m.Damage, wound{Offset: broken.Offset, From: broken.From, Next: broken.Next, Why: broken.Why})
-		m.Problem, err = headerProblem, nil
+		m.Damage = append(m.Damage, wound{File: other(broken.Path, m.File), Offset: broken.Offset, From: broken.From, Next: broken.Next, Why: broken.Why})
+		if m.Problem, err = headerProblem, nil; broken.Missing {
+			m.Problem = missingProblem
+		}
 	}
 	m.Good = err == nil && len(m.Damage) == 0
 	for _, g := range r.Repaired.Gaps {
@@ -136,7 +142,7 @@ func printMended(w io.Writer, m mended, asJSON bool) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", m.Namespace, m.outcome())
 	for _, d := range m.Damage {
-		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(m.File), lost(d), oneLine(d.Why))
+		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(cmp.Or(d.File, m.File)), lost(d), oneLine(d.Why))
 	}
 	for _, g := range m.SetAside {
 		fmt.Fprintf(&b, "  %s\n", m.gap(g))

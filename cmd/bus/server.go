@@ -80,6 +80,7 @@ func diskOptions(cfg *serverConfig, log *slog.Logger) disk.Options {
 		Durability: cfg.Sync.Durability,
 		BlockSize:  int(cfg.BlockSize),
 		MaxEvent:   int(cfg.MaxEvent),
+		Retention:  cfg.Retention.byNamespace(),
 		MinFree:    int64(cfg.MinFree),
 		Logger:     log,
 	}
@@ -162,7 +163,7 @@ func serveEngine(ctx context.Context, cfg *serverConfig, engine *disk.Engine, lo
 	warnOfUndeclared(log, cfg.Path, engine.Namespaces())
 	for _, name := range engine.Namespaces() {
 		info := engine.Inspect(name)
-		log.Info("serving", "namespace", name, "events", info.Events, "last_index", info.Last, "bytes", info.Bytes)
+		log.Info("serving", "namespace", name, "events", info.Events, "first_index", info.First, "last_index", info.Last, "bytes", info.Bytes, "retention", retentionOf(cfg, name))
 	}
 	log.Info("listening", "addr", l.Addr().String(), "path", cfg.Path, "namespaces", engine.Namespaces(),
 		"durability", engine.Durability(), "sealed", sealed, "max_connections", int(cfg.MaxConnections), "version", buildVersion().Version)
@@ -225,4 +226,12 @@ func warnOfUndeclared(log *slog.Logger, path string, declared []string) {
 	if len(found) > 0 {
 		log.Warn("the directory has logs of namespaces that are not declared; name them in --namespaces to serve them", "namespaces", found)
 	}
+}
+
+// retentionOf is the policy of a namespace in words.
+func retentionOf(cfg *serverConfig, name string) string {
+	if r, ok := cfg.Retention.byNamespace()[name]; ok {
+		return r.String()
+	}
+	return "everything"
 }

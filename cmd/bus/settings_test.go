@@ -54,7 +54,7 @@ func TestDefaultsAreThoseOfThePredecessor(t *testing.T) {
 
 func TestEveryFlagBeatsItsVariable(t *testing.T) {
 	values := map[string][2]string{ // another than the default, and a third
-		"span": {"41s", "42s"}, "count": {"41", "42"}, "byteSize": {"41KiB", "42KiB"}, "room": {"0", "42GiB"}, "bool": {"true", "false"}, "string": {"one", "two"}, "names": {"one", "two"},
+		"span": {"41s", "42s"}, "count": {"41", "42"}, "byteSize": {"41KiB", "42KiB"}, "room": {"0", "42GiB"}, "bool": {"true", "false"}, "string": {"one", "two"}, "names": {"one", "two"}, "retention": {"one=1d", "two=2d,3GiB"},
 		"durability": {"os", "interval=1s"}, "logLevel": {"WARN", "ERROR"}, "logFormat": {"text", "json"}, "secret": {"one", "two"}, "secretList": {"one", "two"},
 	}
 	kinds := make(map[string]string)

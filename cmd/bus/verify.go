@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ type verdict struct {
 
 // wound is a place that cannot be read.
 type wound struct {
+	File   string `json:"file,omitempty"` // when it is not the one of the verdict
 	Offset int64  `json:"offset,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`
 	From   uint64 `json:"from,omitempty"`
@@ -138,7 +140,7 @@ func verifyOne(dir, name string, ring *crypto.Keyring) (verdict, error) {
 	v := newVerdict(dir, name, &r.Report)
 	v.Good = err == nil && r.Good()
 	if broken, ok := errors.AsType[*disk.CorruptError](err); ok {
-		v.Damage = append(v.Damage, wound{Offset: broken.Offset, From: broken.From, Next: broken.Next, Why: broken.Why})
+		v.Damage = append(v.Damage, wound{File: other(broken.Path, v.File), Offset: broken.Offset, From: broken.From, Next: broken.Next, Why: broken.Why})
 		err = nil
 	}
 	v.strange = r.Strange > 0
@@ -154,7 +156,7 @@ func newVerdict(dir, name string, r *disk.LogReport) verdict {
 	v.LostEvents, v.LostBytes, v.AtMost = r.Lost()
 	v.GoodBytes = v.Bytes - v.LostBytes
 	for _, d := range r.Damage {
-		v.Damage = append(v.Damage, wound{Offset: d.Offset, Bytes: d.Bytes, From: d.From, Next: d.Next, Lost: d.Lost, AtMost: d.AtMost, Why: d.Why})
+		v.Damage = append(v.Damage, wound{File: other(d.Path, v.File), Offset: d.Offset, Bytes: d.Bytes, From: d.From, Next: d.Next, Lost: d.Lost, AtMost: d.AtMost, Why: d.Why})
 	}
 	for _, g := range r.Gaps {
 		v.Gaps = append(v.Gaps, newRepaired(g))
@@ -163,6 +165,14 @@ func newVerdict(dir, name string, r *disk.LogReport) verdict {
 		v.Torn = fmt.Sprintf("offset %d: %s", r.Torn.Offset, r.Torn.Why)
 	}
 	return v
+}
+
+// other is a path, or nothing when it is the one that is known.
+func other(path, known string) string {
+	if path == known {
+		return ""
+	}
+	return path
 }
 
 func newRepaired(g *disk.Gap) repaired {
@@ -188,7 +198,7 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 		fmt.Fprintf(&b, "  good: %s and %d bytes; lost: %s and %d bytes\n", countOf(v.Events, false), v.GoodBytes, countOf(v.LostEvents, v.AtMost), v.LostBytes)
 	}
 	for _, d := range v.Damage {
-		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(v.File), lost(d), oneLine(d.Why))
+		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(cmp.Or(d.File, v.File)), lost(d), oneLine(d.Why))
 	}
 	for _, g := range v.Gaps {
 		fmt.Fprintf(&b, "  a gap, repaired %s: %s lost; %s\n", stamp(g.RepairedAt), lost(wound{From: g.From, Next: g.Next, AtMost: g.AtMost}), g.where())

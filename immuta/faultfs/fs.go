@@ -20,12 +20,14 @@ var ErrCut = errors.New("the power is gone")
 // Call is one call of the file system.
 type Call struct {
 	N    int    // of the calls that change something, from 1; for a read, of the last such call
-	Op   string // open, create, read, size, write, truncate, sync, datasync, rename, syncdir
+	Op   string // open, create, read, size, write, truncate, sync, datasync, rename, remove, syncdir, list
 	Path string
 }
 
 // Changes says whether the call may change what is on disk or what will be.
-func (c Call) Changes() bool { return c.Op != "open" && c.Op != "read" && c.Op != "size" }
+func (c Call) Changes() bool {
+	return c.Op != "open" && c.Op != "read" && c.Op != "size" && c.Op != "list"
+}
 
 // FS is the file system. Use New, or After of another one.
 type FS struct {
@@ -43,7 +45,7 @@ type FS struct {
 type nameChange struct {
 	dir  string
 	from string // "" for a new file
-	to   string
+	to   string // "" for one that is removed
 	file *inode
 }
 
@@ -51,7 +53,9 @@ func (c nameChange) apply(names map[string]*inode) {
 	if c.from != "" {
 		delete(names, c.from)
 	}
-	names[c.to] = c.file
+	if c.to != "" {
+		names[c.to] = c.file
+	}
 }
 
 // New returns an empty file system. Directories are not made: any path will do.
@@ -162,6 +166,39 @@ func (f *FS) Rename(from, to string) error {
 	}
 	f.change(nameChange{dir: filepath.Dir(to), from: from, to: to, file: node})
 	return nil
+}
+
+// Remove implements immuta.FS. Who has the file open may go on reading it.
+func (f *FS) Remove(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	path = filepath.Clean(path)
+	if err := f.begin("remove", path); err != nil {
+		return err
+	}
+	if f.names[path] == nil {
+		return &fs.PathError{Op: "remove", Path: path, Err: fs.ErrNotExist}
+	}
+	f.change(nameChange{dir: filepath.Dir(path), from: path})
+	return nil
+}
+
+// List implements immuta.FS. A directory that nothing was put in is empty.
+func (f *FS) List(dir string) ([]string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dir = filepath.Clean(dir)
+	if err := f.begin("list", dir); err != nil {
+		return nil, err
+	}
+	var names []string
+	for path := range f.names {
+		if filepath.Dir(path) == dir {
+			names = append(names, filepath.Base(path))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // SyncDir implements immuta.FS.

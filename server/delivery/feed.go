@@ -102,6 +102,10 @@ func (f *feed) loop(ctx context.Context, run, from uint64) {
 	defer r.Close()
 	for {
 		events, err := r.Next()
+		if errors.Is(err, io.EOF) && f.gone(from) > 0 {
+			f.disperse(run, nil)
+			return
+		}
 		if f.atEnd(err, from) {
 			err = f.hub.src.Wait(ctx, f.namespace, from)
 			if err == nil {
@@ -133,6 +137,16 @@ func since(events []bus.Event, from uint64) []bus.Event {
 		events = events[1:]
 	}
 	return events
+}
+
+// gone returns the first index that is kept when all up to it, from an index on,
+// has been deleted; 0 otherwise. A Reader that has nothing left to read does not
+// say so, and Wait does not wait, because the end is elsewhere.
+func (f *feed) gone(from uint64) uint64 {
+	if first, _ := f.hub.src.Bounds(f.namespace); first > from {
+		return first
+	}
+	return 0
 }
 
 // atEnd reports whether a Reader's error at an index only says that there is

@@ -164,6 +164,35 @@ func TestRetentionBehindASlowReaderIsAGap(t *testing.T) {
 	})
 }
 
+func TestRetentionOfAllThereIsIsAGapForWhoReadsAndForWhoWaits(t *testing.T) {
+	bubble(t, Options{RingBytes: 1}, func(t *testing.T, m *memory, h *Hub) {
+		slow := open(t, h, Spec{Places: []Place{place(t, 1, "a.x")}})
+		defer slow.Close()
+		nothing(t, slow, time.Second)
+		for range 1000 {
+			m.publish("a.x")
+		}
+		synctest.Wait()
+		m.retain("a", 1001) // nothing is left, and nothing new comes
+		late := open(t, h, Spec{Places: []Place{place(t, 500, "a.x")}})
+		defer late.Close()
+		for _, s := range []*Stream{slow, late} {
+			var gaps []Gap
+			for s.Positions()[0].Next < 1001 {
+				gaps = append(gaps, next(t, s).Gaps...)
+			}
+			if len(gaps) != 1 || gaps[0].Reason != ReasonRetention || gaps[0].Next != 1001 {
+				t.Errorf("got the gaps %+v, want one that ends at 1001", gaps)
+			}
+			nothing(t, s, time.Second) // it waits now
+		}
+		m.publish("a.x")
+		if got := next(t, late).Deliveries; len(got) != 1 || got[0].Event.Index != 1001 {
+			t.Errorf("got %d events, want the one at 1001", len(got))
+		}
+	})
+}
+
 func TestAGapIsSaidBetweenTheEventsAroundIt(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, m *memory, h *Hub) {
 		publishMany(m, 6, "a.x")

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"errors"
+	"io"
 
 	"example.com/bus"
 )
@@ -74,6 +75,10 @@ func (c *cursor) readLog() (ready bool) {
 	switch {
 	case err == nil:
 		c.take(since(events, c.pos))
+		return true
+	case errors.Is(err, io.EOF) && c.feed.gone(c.pos) > 0:
+		c.gap = &Gap{Namespace: c.feed.namespace, From: c.pos, Next: c.feed.gone(c.pos), Reason: ReasonRetention}
+		c.readerAt = 0
 		return true
 	case c.feed.atEnd(err, c.pos):
 		c.readerAt = 0 // after damage it may stand anywhere

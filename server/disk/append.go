@@ -37,6 +37,9 @@ func (n *namespace) store(ctx context.Context, events []bus.Event, check immuta.
 	// an answer in hand may look the id up at once.
 	at := span{from: receipt.First, next: receipt.First + uint64(len(events)), at: receipt.Time}
 	n.taken.raise(at.next)
+	if at.next >= n.wakeAt.Load() {
+		n.kick()
+	}
 	n.ids.stored(at, size, chosenIDs(events, receipt.First))
 	n.subjects.stored(at, size, events)
 	n.give(events, receipt)
@@ -68,6 +71,11 @@ func (n *namespace) append(ctx context.Context, events []bus.Event, check immuta
 	if err != nil {
 		return immuta.Receipt{}, 0, err
 	}
+	booked, problem := n.take(len(events), size)
+	if problem != "" {
+		return immuta.Receipt{}, 0, n.atLimit(problem)
+	}
+	defer n.quota.ended(booked, len(events), size)
 	if problem := n.room.take(size); problem != "" {
 		return immuta.Receipt{}, 0, n.noSpace(problem)
 	}

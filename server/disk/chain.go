@@ -33,11 +33,12 @@ type chain struct {
 	words  words
 	quiet  bool // nothing will be saved
 
-	from   uint64 // of the first group
-	groups []heldGroup
-	held   int            // hashes in groups
-	partly bool           // of some groups they are not held
-	fresh  []subjectGroup // closed and not yet taken to be saved
+	from    uint64 // of the first group
+	dropped int    // groups that were before it
+	groups  []heldGroup
+	held    int            // hashes in groups
+	partly  bool           // of some groups they are not held
+	fresh   []subjectGroup // closed and not yet taken to be saved
 
 	open  subjectGroup // its hashes are neither sorted nor once each
 	spare []uint32     // room to sort in
@@ -176,6 +177,23 @@ func (c *chain) hold(g subjectGroup) {
 		c.partly = true
 	}
 	c.groups = append(c.groups, h)
+}
+
+// drop forgets the groups that are below an index.
+func (c *chain) drop(first uint64) {
+	n := 0
+	for ; n < len(c.groups) && c.groups[n].next <= first; n++ {
+		g := &c.groups[n]
+		shared := n+1 < len(c.groups) && len(g.hashes) > 0 && len(c.groups[n+1].hashes) > 0 && &c.groups[n+1].hashes[0] == &g.hashes[0]
+		if !shared {
+			c.held -= len(g.hashes)
+		}
+		c.from = g.next
+	}
+	if n > 0 {
+		c.groups = slices.Delete(c.groups, 0, n)
+		c.dropped += n
+	}
 }
 
 // load takes a closed group that was saved.

@@ -145,6 +145,9 @@ func (d *derived) follow(known span, next uint64) error {
 		if err != nil {
 			return err
 		}
+		if block.First > from { // deleted since it was asked for
+			d.content.gone(span{from: from, next: block.First, at: block.Time})
+		}
 		d.content.scan(block)
 		d.save()
 		from = block.First + uint64(len(block.Records))

@@ -24,17 +24,18 @@ import (
 // Options say what is opened and how. Only Namespaces has no zero value that
 // works, unless ReadOnly.
 type Options struct {
-	Namespaces []string         // declared; their files are created when absent. ReadOnly with none: all that are found
-	Durability Durability       // always when zero
-	BlockSize  int              // bytes of records that are checksummed or sealed as one; 4096 when 0
-	MaxEvent   int              // bytes of payload; bus.DefaultMaxEvent when 0
-	MinFree    int64            // bytes of the disk that stay free: below it appends are refused; 0: they may take all
-	Sealing    immuta.Sealing   // nil: plain. The keys of a crypto keyring fit
-	ReadOnly   bool             // writes nothing and takes no lock: may stand beside a running server
-	Logger     *slog.Logger     // torn tails that were cut, indexes made anew; nil: nowhere
-	FS         immuta.FS        // nil: the operating system's; another one brings its own directory
-	Now        func() time.Time // nil: time.Now
-	Rand       io.Reader        // nil: crypto/rand.Reader
+	Namespaces []string             // declared; their files are created when absent. ReadOnly with none: all that are found
+	Durability Durability           // always when zero
+	BlockSize  int                  // bytes of records that are checksummed or sealed as one; 4096 when 0
+	MaxEvent   int                  // bytes of payload; bus.DefaultMaxEvent when 0
+	Retention  map[string]Retention // how much is kept, by namespace; of one that is not named: everything
+	MinFree    int64                // bytes of the disk that stay free: below it appends are refused; 0: they may take all
+	Sealing    immuta.Sealing       // nil: plain. The keys of a crypto keyring fit
+	ReadOnly   bool                 // writes nothing and takes no lock: may stand beside a running server
+	Logger     *slog.Logger         // torn tails that were cut, indexes made anew; nil: nowhere
+	FS         immuta.FS            // nil: the operating system's; another one brings its own directory
+	Now        func() time.Time     // nil: time.Now
+	Rand       io.Reader            // nil: crypto/rand.Reader
 
 	// GroupEvents is how many events the index of subjects takes for one: a rare
 	// event costs a reader to read that many. 4096 when 0; with fewer the index is
@@ -48,6 +49,9 @@ type Options struct {
 	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
 	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
 	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
+
+	rolled       func() // a log has closed a segment
+	segmentBytes int64  // of namespaces without a policy; 0: one file for ever
 }
 
 // MaxEventLimit is the greatest limit that Options.MaxEvent may set: an event is
@@ -66,6 +70,7 @@ type Engine struct {
 	closed     bool      // guarded by keeping
 	lock       io.Closer // nil when reading only
 	room       *headroom
+	keeper     *keeper
 	root       io.Closer // the directory, nil when Options brought a file system
 
 	closing  sync.Once
@@ -92,7 +97,8 @@ func Open(dir string, o Options) (*Engine, error) {
 		}
 		e.root, o.FS = root, root
 	}
-	e.room = newHeadroom(dir, o)
+	e.room, e.keeper = newHeadroom(dir, o), newKeeper(e, o)
+	o.rolled = e.keeper.kick
 	if !o.ReadOnly {
 		if e.lock, err = immuta.LockDir(o.FS, dir); err != nil {
 			return nil, errors.Join(withUID(err), e.Close())
@@ -112,6 +118,9 @@ func Open(dir string, o Options) (*Engine, error) {
 	}
 	if err := e.checkTwins(); err != nil && !o.ReadOnly { // a reader may look at a copy
 		return nil, errors.Join(err, e.Close())
+	}
+	if len(o.Retention) > 0 && !o.ReadOnly {
+		e.keeper.start()
 	}
 	return e, nil
 }
@@ -155,6 +164,9 @@ func prepare(dir string, o Options) (names, found []string, err error) {
 	}
 	if o.MinFree < 0 {
 		return nil, nil, fmt.Errorf("%d bytes of the disk to be kept free: wanted 0 or more", o.MinFree)
+	}
+	if err := checkRetention(o); err != nil {
+		return nil, nil, err
 	}
 	if o.FS != nil {
 		names, err = checkNames(o.Namespaces, nil)
@@ -205,12 +217,24 @@ type namespace struct {
 	lasts       *lasts
 	taken       endMark
 	room        *headroom
+	policy      atomic.Pointer[Retention] // never nil
+	quota       quota
+	wakeAt      atomic.Uint64 // the append that reaches this index has the keeper look
+	kick        func()        // has it look
+	deleted     struct{ segments, events, bytes atomic.Uint64 }
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {
 	logger := o.Logger
 	lo := o.log()
-	lo.Report = func(notice immuta.Notice) { logNotice(logger, name, notice) }
+	policy := o.Retention[name]
+	lo.SegmentBytes = cmp.Or(policy.segmentBytes(), o.segmentBytes)
+	lo.Report = func(notice immuta.Notice) {
+		logNotice(logger, name, notice)
+		if notice.Kind == immuta.Rolled {
+			o.rolled()
+		}
+	}
 	lasts := newLasts(name, cmp.Or(o.LastSubjects, DefaultLastSubjects))
 	lo.Ledger = lasts
 	l, err := immuta.Open(dir, name, lo)
@@ -230,6 +254,9 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if n.now == nil {
 		n.now = time.Now
 	}
+	n.policy.Store(&policy)
+	n.kick = o.rolled
+	n.expect(policy)
 	if ahead := l.Stat().LastTime.Sub(n.now()); ahead > time.Minute {
 		logger.Warn("the newest event is from the future: the clock has gone back, or was ahead; ages in start= are by the times of the log", "namespace", name, "ahead", ahead.Round(time.Second).String())
 	}
@@ -256,6 +283,8 @@ func logNotice(logger *slog.Logger, name string, notice immuta.Notice) {
 		level = slog.LevelError
 	case immuta.IndexRebuilt, immuta.Unclosed:
 		level = slog.LevelInfo
+	case immuta.Rolled:
+		level = slog.LevelDebug
 	}
 	attrs := []any{"namespace", name, "path", notice.Path, "offset", notice.Offset, "bytes", notice.Bytes}
 	if notice.Saved != "" {
@@ -303,6 +332,9 @@ func (e *Engine) Close() error {
 
 func (e *Engine) close() error {
 	var all []error
+	if e.keeper != nil {
+		e.keeper.end()
+	}
 	e.keeping.Lock()
 	e.closed = true
 	e.keeping.Unlock()

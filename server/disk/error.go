@@ -50,6 +50,10 @@ func (n *namespace) noSpace(why string) error {
 	return bus.ErrInsufficientSpace.With("namespace %s: %s; nothing of it was stored, make room and send it again", n.name, why)
 }
 
+func (n *namespace) atLimit(why string) error {
+	return bus.ErrInsufficientSpace.With("namespace %s takes no more: %s; nothing of it was stored: send it again when older events are past their age, or raise the limit where the server is started (--retention)", n.name, why)
+}
+
 func outOfSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

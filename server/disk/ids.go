@@ -77,7 +77,8 @@ func (k hashKey) hash(text string) uint64 {
 // It is guarded by its owner.
 type idSet struct {
 	key    hashKey
-	last   run // still growing
+	first  uint64 // below it nothing is loaded: those events are deleted
+	last   run    // still growing
 	runs   levels[run]
 	hashes levels[hashed]
 
@@ -196,10 +197,14 @@ func (s *idSet) hush() { s.quiet, s.freshRuns, s.freshHashes = true, nil, nil }
 // load takes entries that were saved.
 func (s *idSet) load(runs []run, hashes []hashed) {
 	for _, r := range runs {
-		s.runs.add(r)
+		if r.local+r.count > s.first {
+			s.runs.add(r)
+		}
 	}
 	for _, h := range hashes {
-		s.hashes.add(h)
+		if h.local >= s.first {
+			s.hashes.add(h)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/hex"
+	"time"
 
 	"example.com/bus"
 )
@@ -21,6 +22,11 @@ func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
 		Incarnation: prefix[:len(prefix)-1], // without the digit of index 0
 		TornTails:   uint64(s.TornCuts),
 		Subjects:    int(n.lasts.size.Load()),
+		Segments:    s.Segments, Retention: n.policy.Load().info(),
+		Deleted: bus.Deleted{Segments: n.deleted.segments.Load(), Events: n.deleted.events.Load(), Bytes: n.deleted.bytes.Load()},
+	}
+	if s.First == s.Next { // of one that was emptied, the log still knows it
+		info.LastAt = time.Time{}
 	}
 	if s.Sealed {
 		info.KeyID = hex.EncodeToString(s.KeyID[:])

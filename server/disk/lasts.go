@@ -148,10 +148,16 @@ func (l *lasts) lastOf(subject string) (uint64, error) {
 	if !l.known.Load() { // it was known before the append was queued
 		return 0, l.tooMany()
 	}
-	if slot, ok := l.table.slots[subject]; ok {
-		return l.table.last[slot], nil
+	slot, ok := l.table.slots[subject]
+	if !ok {
+		return 0, nil
 	}
-	return 0, nil
+	// Who opens the log again does not find what was deleted, so that it counts for
+	// nothing at once.
+	if first, _ := l.of.log.Bounds(); l.table.last[slot] < first {
+		return 0, nil
+	}
+	return l.table.last[slot], nil
 }
 
 // AppendIf is Append on a condition. It is looked at by the goroutine that gives the

@@ -1,6 +1,9 @@
 package disk
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // levelBuffer entries are searched one by one before they are sorted, which is
 // what makes adding one cheap.
@@ -68,5 +71,30 @@ func (l *levels[T]) each(key T, visit func(entry T)) {
 	}
 	for _, v := range l.recent {
 		visit(v)
+	}
+}
+
+// forget drops entries from what is sorted. Its owner's lock is held only to look
+// and to replace: a sorted slice is never changed, and there may be as many
+// entries as events. What is not sorted yet stays until another time.
+func (l *levels[T]) forget(mu sync.Locker, gone func(T) bool) {
+	mu.Lock()
+	all := slices.Clone(l.sorted)
+	mu.Unlock()
+	for _, old := range all {
+		kept := slices.Clip(slices.DeleteFunc(slices.Clone(old), gone))
+		if len(kept) == len(old) {
+			continue
+		}
+		mu.Lock()
+		i := slices.IndexFunc(l.sorted, func(s []T) bool { return &s[0] == &old[0] })
+		switch {
+		case i < 0: // it was merged meanwhile, and is looked at the next time
+		case len(kept) == 0:
+			l.sorted = slices.Delete(l.sorted, i, i+1)
+		default:
+			l.sorted[i] = slices.Clone(kept) // no more memory than it takes
+		}
+		mu.Unlock()
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"example.com/bus"
@@ -32,12 +33,24 @@ func Discover(dir string) ([]string, error) {
 	var names []string
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), logExt)
+		name = withoutFirst(name)
 		if ok && entry.Type().IsRegular() && bus.CheckNamespace(name) == nil {
 			names = append(names, name)
 		}
 	}
 	slices.Sort(names)
-	return names, nil
+	return slices.Compact(names), nil
+}
+
+// withoutFirst returns the namespace of a segment that was closed, and any other
+// name as it is. A log whose last file is missing is there all the same: opening
+// it finishes a roll that was cut off, or says what is missing.
+func withoutFirst(name string) string {
+	namespace, first, ok := strings.Cut(name, ".")
+	if _, err := strconv.ParseUint(first, 10, 64); !ok || err != nil {
+		return name
+	}
+	return namespace
 }
 
 // checkNames returns the names sorted and once each. Names that differ only in

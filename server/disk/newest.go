@@ -58,8 +58,9 @@ func (l *lasts) newest(ctx context.Context, patterns []bus.Pattern, most int) (i
 		return nil, 0, nil, ctx.Err()
 	}
 	subjects, next, lost, err := l.moment(ctx, patterns)
+	first, _ := l.of.log.Bounds()
 	for i, last := range l.copied {
-		if last == 0 || subjects != nil && !matchesAny(patterns, subjects[i]) {
+		if last < first || subjects != nil && !matchesAny(patterns, subjects[i]) {
 			continue
 		}
 		if len(indexes) == most {

@@ -119,8 +119,8 @@ func (s *subjects) walk(from uint64, wanted []uint32) place {
 		switch {
 		case g.anything:
 			return place{at: from, until: g.next}
-		case g.hashes == nil && s.past == nil && i < s.onDisk:
-			return place{at: from, until: g.next, record: uint64(i) + 2}
+		case g.hashes == nil && s.past == nil && i+c.dropped < s.onDisk:
+			return place{at: from, until: g.next, record: uint64(i+c.dropped) + 2}
 		case g.hashes == nil:
 			return place{at: from, until: g.next}
 		case empty != nil && &empty[0] == &g.hashes[0]:

@@ -46,6 +46,7 @@ func (s *strangers) clear(key hashKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.loading = newIDSet(key)
+	s.loading.first, _ = s.log.Bounds()
 	s.loading.quiet = !s.saving
 }
 
@@ -130,6 +131,19 @@ func (s *strangers) hush() {
 	if s.set != nil {
 		s.set.hush()
 	}
+}
+
+// forget drops what stood below an index: those events are deleted. In the
+// derived log their entries stay, and are passed over when it is loaded.
+func (s *strangers) forget(first uint64) {
+	s.mu.Lock()
+	set := s.set
+	s.mu.Unlock()
+	if set == nil {
+		return // still loading: what is deleted meanwhile is dropped the next time
+	}
+	set.runs.forget(&s.mu, func(r run) bool { return r.local+r.count <= first })
+	set.hashes.forget(&s.mu, func(h hashed) bool { return h.local < first })
 }
 
 // await returns when every id is known, or ctx's error.

@@ -21,7 +21,7 @@ type subjects struct {
 	// Guarded by derived.mu.
 	past   *chain // from the log's beginning; nil once it has become chain
 	chain  *chain // that is asked; nil until the key of its hashes is known
-	onDisk int    // groups from the beginning that are in the derived log: the i-th from 0 is record i+2
+	onDisk int    // groups from the beginning, with those dropped, that are in the derived log: the i-th from 0 is record i+2
 	deaf   bool   // chain does not grow any more
 	// What appends have reported that does not follow at once: they are answered
 	// in any order. Once chain is there, there are no more than appends at work.
@@ -116,6 +116,16 @@ func (s *subjects) ready(err error) {
 	}
 }
 
+// forget drops what is said of events that are deleted. In the derived log it
+// stays.
+func (s *subjects) forget(first uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.past == nil && s.chain != nil {
+		s.chain.drop(first)
+	}
+}
+
 // adopt reports whether some groups have to be read from the derived log, which
 // is not open.
 func (s *subjects) adopt(err error) bool {
@@ -129,6 +139,8 @@ func (s *subjects) adopt(err error) bool {
 		s.deaf, s.early = true, nil
 	}
 	s.chain, s.past = s.past, nil
+	first, _ := s.log.Bounds()
+	s.chain.drop(first)
 	if !s.saving {
 		s.hush()
 	}

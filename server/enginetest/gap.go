@@ -133,6 +133,12 @@ func goesOnBehind(t *testing.T, e server.Engine, last uint64) {
 	if info := e.Inspect("orders"); first != 1 || next <= last || info.Last != next-1 || info.Problem != "" {
 		t.Fatalf("got bounds %d, %d and %+v, want lost events to count, and no problem", first, next, info)
 	}
+	appendsOn(t, e, next)
+}
+
+// appendsOn wants new events at an index and behind it, and to read them there.
+func appendsOn(t *testing.T, e server.Engine, next uint64) {
+	t.Helper()
 	added := mustAppend(t, e, numbered("orders.created", 3)...)
 	checkIndexes(t, added, next)
 	waitFor(t, e, "orders", next+3)
