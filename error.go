@@ -91,6 +91,8 @@ var (
 	ErrNotAcceptable     = newError(406, "not_acceptable", "none of the accepted types can be answered")
 	ErrDeclaredAtStart   = newError(409, "declared_at_start", "the namespace is declared when the server starts")
 	ErrConsumerDiffers   = newError(409, "consumer_differs", "the consumer has other settings")
+	ErrLetterResolved    = newError(409, "dead_letter_resolved", "the dead letter is done with")
+	ErrTooManyDead       = newError(409, "too_many_dead_letters", "the namespace has more open dead letters than can be handled at once")
 	ErrEventLost         = newError(410, "event_lost", "the event was lost to damage, and the log has been repaired since")
 	ErrRequestTimeout    = newError(408, "request_timeout", "the body did not arrive in time")
 	ErrWrongIndex        = newError(412, "wrong_index", "the last index is another one than was expected")

@@ -47,6 +47,7 @@ type ackRequest struct {
 	query   url.Values
 	body    json.RawMessage
 	timeout time.Duration
+	to      ackTo // with WithConsumer
 	err     error
 }
 
@@ -76,14 +77,18 @@ func (r *ackRequest) fail(err error) {
 }
 
 // check refuses what no server could make sense of.
-func (r *ackRequest) check(consumerID string, eventIDs ...string) error {
+func (r *ackRequest) check(to ackTo, eventIDs ...string) error {
 	switch {
 	case r.err != nil:
 		return r.err
+	case to.id != "" && to.name != "":
+		return bus.ErrInvalidParameter.With("consumer id %q and WithConsumer(%q) stand for one acknowledgement, wanted one of them: leave the id empty", to.id, to.name)
+	case to.namespace != "" && to.name == "":
+		return bus.ErrInvalidParameter.With("WithNamespace(%q) stands without WithConsumer, the name whose namespace it is", to.namespace)
 	case len(eventIDs) == 0 || len(eventIDs) > MaxAckBatch:
 		return bus.ErrInvalidParameter.With("%d event ids, wanted 1 to %d; WithUpTo acknowledges any number of them", len(eventIDs), MaxAckBatch)
-	case consumerID == "" || slices.Contains(eventIDs, ""):
-		return bus.ErrInvalidParameter.With("consumer id %q and event ids %.80q, wanted both; a stream gives them with each event", consumerID, eventIDs)
+	case to.none() || slices.Contains(eventIDs, ""):
+		return bus.ErrInvalidParameter.With("consumer id %q and event ids %.80q, wanted both; a stream gives them with each event", to.id, eventIDs)
 	}
 	return nil
 }
@@ -96,28 +101,30 @@ func (r *ackRequest) plain() bool { return len(r.query) == 0 && r.body == nil }
 // second Ack of the same event is no error. If the consumer's stream has ended the error has
 // the code of bus.ErrUnknownConsumer: a reading program gets the event again. An event that
 // the consumer was not given, or that was given up after its last attempt, is
-// bus.ErrNotDelivered.
+// bus.ErrNotDelivered. For a named consumer consumerID is empty and [WithConsumer] says the
+// name; then it does not matter whether a stream is open.
 //
 // Ack sends once and returns when the server has answered for this event: nil means that it is
 // settled. After a failed connection it may be called again. When ctx ends first, whether the
 // event is settled is not known. With [WithAckGrouping] it leaves together with those of other
 // goroutines; what each of them gets is the answer to its own event.
 func (c *Client) Ack(ctx context.Context, consumerID, eventID string, opts ...AckOption) error {
-	return c.ack(ctx, consumerID, eventID, origin{}, opts)
+	return c.ack(ctx, ackTo{id: consumerID}, eventID, origin{}, opts)
 }
 
-func (c *Client) ack(ctx context.Context, consumerID, eventID string, from origin, opts []AckOption) error {
+func (c *Client) ack(ctx context.Context, to ackTo, eventID string, from origin, opts []AckOption) error {
 	r := newAckRequest(opts)
-	if err := r.check(consumerID, eventID); err != nil {
+	to = to.with(r.to)
+	if err := r.check(to, eventID); err != nil {
 		return err
 	}
 	ctx, cancel := r.bound(ctx)
 	defer cancel()
 	if !c.acks.always || !r.plain() || bus.CheckID(eventID) != nil {
-		return c.sendAck(ctx, r, consumerID, eventID)
+		return c.sendAck(ctx, r, to, eventID)
 	}
 	a := &AckResult{id: eventID}
-	if err := c.acks.add(ctx, consumerID, r, a, from); err != nil {
+	if err := c.acks.add(ctx, to, r, a, from); err != nil {
 		return err
 	}
 	return a.Get(ctx)
@@ -133,15 +140,19 @@ func (c *Client) ack(ctx context.Context, consumerID, eventID string, from origi
 // proxy may allow less than a server, which takes 64 KiB: a thousand ids have some 40 KiB.
 func (c *Client) AckBatch(ctx context.Context, consumerID string, eventIDs []string, opts ...AckOption) error {
 	r := newAckRequest(opts)
+	return c.ackMany(ctx, r, ackTo{id: consumerID}.with(r.to), eventIDs)
+}
+
+func (c *Client) ackMany(ctx context.Context, r *ackRequest, to ackTo, eventIDs []string) error {
 	if r.query.Has("up_to") || r.body != nil {
-		r.fail(bus.ErrInvalidParameter.With("WithUpTo or WithData stands in an AckBatch, and they are for one event; give them to Ack"))
+		r.fail(bus.ErrInvalidParameter.With("WithUpTo or WithData stands in an AckBatch or AckAll, and they are for one event; give them to Ack"))
 	}
-	if err := r.check(consumerID, eventIDs...); err != nil {
+	if err := r.check(to, eventIDs...); err != nil {
 		return err
 	}
 	ctx, cancel := r.bound(ctx)
 	defer cancel()
-	return c.sendAck(ctx, r, consumerID, eventIDs...)
+	return c.sendAck(ctx, r, to, eventIDs...)
 }
 
 // bound is what WithTimeout makes of a context.
@@ -153,8 +164,9 @@ func (r *ackRequest) bound(ctx context.Context) (context.Context, context.Cancel
 }
 
 // sendAck sends one request. It leaves r as it is.
-func (c *Client) sendAck(ctx context.Context, r *ackRequest, consumerID string, eventIDs ...string) error {
-	query := url.Values{"consumer_id": {consumerID}, "event_id": eventIDs}
+func (c *Client) sendAck(ctx context.Context, r *ackRequest, to ackTo, eventIDs ...string) error {
+	query := to.query()
+	query["event_id"] = eventIDs
 	for name, values := range r.query {
 		query[name] = values
 	}

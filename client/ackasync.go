@@ -52,17 +52,18 @@ func answered(err error) *AckResult {
 // after WithTimeout, or else 30 seconds. AckAsync only blocks while 8192 acknowledgements of
 // this client wait for an answer, until one is there. It may be called from many goroutines.
 func (c *Client) AckAsync(consumerID, eventID string, opts ...AckOption) *AckResult {
-	return c.ackAsync(consumerID, eventID, origin{}, opts)
+	return c.ackAsync(ackTo{id: consumerID}, eventID, origin{}, opts)
 }
 
-func (c *Client) ackAsync(consumerID, eventID string, from origin, opts []AckOption) *AckResult {
+func (c *Client) ackAsync(to ackTo, eventID string, from origin, opts []AckOption) *AckResult {
 	r := newAckRequest(opts)
-	if err := r.check(consumerID, eventID); err != nil {
+	to = to.with(r.to)
+	if err := r.check(to, eventID); err != nil {
 		c.acks.failed(err)
 		return answered(err)
 	}
 	a := &AckResult{id: eventID, async: true}
-	_ = c.acks.add(context.Background(), consumerID, r, a, from) // only a context's end is an error
+	_ = c.acks.add(context.Background(), to, r, a, from) // only a context's end is an error
 	return a
 }
 
@@ -72,7 +73,7 @@ func (e *Event) AckAsync(opts ...AckOption) *AckResult {
 	if e == nil || e.client == nil {
 		return answered(errNoStream())
 	}
-	return e.client.ackAsync(e.ConsumerId, e.Id, e.from, opts)
+	return e.client.ackAsync(e.to(), e.Id, e.from, opts)
 }
 
 // Flush sends the acknowledgements that were gathered at once and waits for the answers to all
@@ -85,7 +86,7 @@ func (e *Event) AckAsync(opts ...AckOption) *AckResult {
 // Inside the loop over Get it makes a point at which all is settled. Behind the loop, which has
 // sent all by then, it tells whether everything was. The client can be used afterwards.
 func (c *Client) Flush(ctx context.Context) error {
-	if err := c.acks.flush(ctx, ""); err != nil {
+	if err := c.acks.flush(ctx, ackTo{}); err != nil {
 		return err
 	}
 	return c.acks.firstError()

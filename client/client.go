@@ -130,10 +130,18 @@ func redact(u *url.URL, raw string) string {
 
 // request makes a request to the server. A body is JSON, and can be sent again.
 func (c *Client) request(ctx context.Context, method string, query url.Values, body []byte) (*http.Request, error) {
+	return c.requestAt(ctx, method, "", query, body)
+}
+
+// requestAt is request for a path below the server's.
+func (c *Client) requestAt(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Request, error) {
 	if c.err != nil {
 		return nil, c.err
 	}
 	u := *c.base
+	if path != "" {
+		u = *u.JoinPath(path)
+	}
 	u.RawQuery = query.Encode()
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {

@@ -24,6 +24,7 @@ const leaveTime = 2 * time.Second
 var (
 	errSilent = errors.New("nothing was heard for more than two heartbeats")
 	errEnded  = errors.New("the stream ended before it was complete")
+	errAgain  = errors.New("there may be more at once")
 )
 
 // connection is one stream from its hello to its end.
@@ -94,25 +95,33 @@ func (k *connection) leave(ctx, stream context.Context, err error) {
 	left := err == nil || err == errDone || ctx.Err() != nil // nil: a panic comes out of the loop
 	if left && stream.Err() == nil {
 		k.settle()
-	} else if name := k.name(); name != "" {
-		k.client.acks.departAll(name)
+	} else if to := k.to(); !to.none() {
+		k.client.acks.departAll(to)
 	}
 }
 
 // settle waits for the answers to what was gathered, for as long as the end of a loop may last.
 func (k *connection) settle() {
-	name := k.name()
-	if name == "" {
+	to := k.to()
+	if to.none() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
-	_ = k.client.acks.flush(ctx, name) // who asked is told; the loop has nobody to tell
+	_ = k.client.acks.flush(ctx, to) // who asked is told; the loop has nobody to tell
 }
 
-func (k *connection) name() string {
-	name, _ := k.consumer.Load().(string)
-	return name
+// to is whom acknowledgements of this stream are for.
+func (k *connection) to() ackTo {
+	if k.req.consumer != "" {
+		return ackTo{name: k.req.consumer, namespace: k.req.namespace()}
+	}
+	return ackTo{id: k.id()}
+}
+
+func (k *connection) id() string {
+	id, _ := k.consumer.Load().(string)
+	return id
 }
 
 // because replaces an error that only says that the connection was cancelled.
@@ -179,15 +188,18 @@ func (k *connection) trouble(data []byte) error {
 	if err == nil && problem.RetryAfter > 0 && passing(problem) {
 		return problem
 	}
+	if k.req.consumer != "" && errors.Is(problem, bus.ErrUnknownConsumer) {
+		return problem // it was deleted: the next request would make another one of that name
+	}
 	return k.report(cmp.Or[error](err, problem))
 }
 
 func (k *connection) message(f frame) error {
-	e, err := k.client.readEvent(f.data, k.name())
+	e, err := k.client.readEvent(f.data, k.id())
 	if err != nil {
 		return k.report(err)
 	}
-	e.from = k.origin()
+	e.from, e.Consumer = k.origin(), k.req.consumer
 	ns := bus.Namespace(e.Subject)
 	fresh := e.Index == 0 || e.Index > k.seen[ns] // an inbox counts nothing
 	k.seen[ns] = max(k.seen[ns], e.Index)
@@ -227,7 +239,19 @@ func (k *connection) reached(data []byte) error {
 	if end.Reason == "limit" && k.req.until && !k.full() {
 		return errEnded
 	}
+	if end.Reason == "until" && k.more() {
+		k.settle()
+		return errAgain
+	}
 	return errDone
+}
+
+// more tells whether a named consumer may have events in front of the loop's end. The server
+// also ends a bounded stream when as many are out as may be, and most of those are settled by
+// now; a stream that brought none says that the others are with somebody.
+func (k *connection) more() bool {
+	ns := k.req.namespace()
+	return k.req.consumer != "" && k.delivered > 0 && k.first != nil && k.seen[ns] < k.first.Tail[ns]
 }
 
 // end is what the end of the body means. However clean it is, it is no bound that was reached:

@@ -59,6 +59,18 @@
 // stream does not stand still for it, and before half of an event's time for redelivery is over.
 // Only what says no more than done is gathered: a verdict, a reply and WithUpTo leave at once.
 //
+// # Named consumers
+//
+// With [WithConsumer] the server keeps the place, and [WithAckStrategy] goes without saying: the
+// loop goes on where the acknowledgements of the name have come to, after a lost connection, a
+// restart of either side, or on another machine. Loops of one name share the work. There an
+// Event is acknowledged by the name, also behind the loop and after a reconnect, and nil means
+// that it never comes again. [Client.Pull] takes what there is in one request, for programs that
+// run now and then; [Client.Consumers] and its neighbours manage the names.
+//
+// A loop ends with bus.ErrConsumerDiffers, told once, when the consumer is there with other
+// settings, and with bus.ErrUnknownConsumer when it is deleted.
+//
 // # Trying again
 //
 // Put sends once: whether a request that broke off was taken cannot be known, and a second

@@ -14,20 +14,22 @@ import (
 type Event struct {
 	bus.Event
 	Attempt    int    // 1 the first time this event is delivered to this consumer
-	ConsumerId string // the consumer it was delivered to
+	ConsumerId string // the consumer it was delivered to; "" of an event that was pulled
+	Consumer   string // the name of a named consumer; "" of another
 
 	client *Client
 	from   origin
 }
 
 // Ack acknowledges the event for the consumer it was delivered to; see [Client.Ack]. It may
-// be called from any goroutine while the loop that delivered the event goes on. A loop over
-// many events is faster with [Event.AckAsync].
+// be called from any goroutine while the loop that delivered the event goes on; of a named
+// consumer also later, and after a reconnect: it goes by the name. A loop over many events is
+// faster with [Event.AckAsync].
 func (e *Event) Ack(ctx context.Context, opts ...AckOption) error {
 	if e == nil || e.client == nil {
 		return errNoStream()
 	}
-	return e.client.ack(ctx, e.ConsumerId, e.Id, e.from, opts)
+	return e.client.ack(ctx, e.to(), e.Id, e.from, opts)
 }
 
 // MarshalJSON returns the event as the stream has it, with its attempt if it is not the first.

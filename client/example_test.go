@@ -237,3 +237,62 @@ func ExampleWithUpTo() {
 		}
 	}
 }
+
+// Workers that share the work of one name, on any number of machines. The server keeps the
+// place: what Ack has said is done never comes again, whatever is killed.
+func ExampleWithConsumer() {
+	client := bus.NewClient("http://localhost:2021")
+	ctx := context.Background()
+
+	for event, err := range client.Get(ctx,
+		bus.WithSubject("orders.>"),
+		bus.WithConsumer("billing"),
+		bus.WithStartFrom(bus.StartOldest),
+	) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(event.Index, event.Attempt, string(event.Payload))
+		if err := event.Ack(ctx); err != nil {
+			log.Println(event.Id, "may come again:", err)
+		}
+	}
+}
+
+// A job that runs now and then: it takes what there is, and what it does not acknowledge comes
+// again to the next run.
+func ExampleClient_Pull() {
+	client := bus.NewClient("http://localhost:2021")
+	ctx := context.Background()
+
+	events, err := client.Pull(ctx,
+		bus.WithSubject("orders.>"),
+		bus.WithConsumer("billing"),
+		bus.WithLimit(100),
+	)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, event := range events {
+		fmt.Println(event.Index, string(event.Payload))
+	}
+	if err := client.AckAll(ctx, events); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// A consumer that is made before anybody reads with it, so that it misses nothing.
+func ExampleClient_CreateConsumer() {
+	client := bus.NewClient("http://localhost:2021")
+
+	info, err := client.CreateConsumer(context.Background(), "orders", "billing", bus.ConsumerSettings{
+		Subjects:        []string{"orders.>"},
+		Redelivery:      time.Minute,
+		RedeliveryCount: 10,
+		Backoff:         []time.Duration{time.Second, 10 * time.Second, time.Minute},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(info.AckFloor, info.Behind)
+}

@@ -57,7 +57,7 @@ func WithAckStrategy(s AckStrategy) GetOption {
 func WithDelivery(d time.Duration, n int) GetOption {
 	return getOption(func(r *getRequest) {
 		r.fail(positive("WithDelivery", d))
-		r.terms.redelivery = d
+		r.terms.redelivery, r.delivery = d, true
 		r.query.Set("redelivery", d.String())
 		r.query.Set("redelivery_count", strconv.Itoa(n))
 	})
@@ -73,7 +73,10 @@ func WithInflight(n int) GetOption {
 }
 
 // WithLimit ends the loop after n events. With AckManual redeliveries do not count, and the
-// stream stays until those n are acknowledged or given up, so that they can be.
+// stream stays until those n are acknowledged or given up, so that they can be. Of a named
+// consumer every delivery counts, and the loop ends behind the last: it is acknowledged by the
+// name. What a bounded stream of a named consumer was given is leased: of a connection that
+// breaks it comes again after its time for redelivery.
 func WithLimit(n int) GetOption {
 	return getOption(func(r *getRequest) {
 		r.count("WithLimit", n)
@@ -89,7 +92,9 @@ func WithWait(d time.Duration) GetOption {
 	})
 }
 
-// WithUntilNewest ends the loop at what is the newest event when it begins.
+// WithUntilNewest ends the loop at what is the newest event when it begins. Of a named
+// consumer, for which it may end a little later, it also ends when nothing more is given out,
+// because the rest is with others or as much is unacknowledged as may be.
 func WithUntilNewest() GetOption {
 	return getOption(func(r *getRequest) {
 		r.until = true
@@ -111,6 +116,8 @@ type getRequest struct {
 	limit    int // 0: none
 	until    bool
 	terms    terms
+	delivery bool   // WithDelivery stands
+	consumer string // the name of a named one
 	err      error
 
 	connection func(error) // nil: nobody wants to know
@@ -149,7 +156,7 @@ func (r *getRequest) namespaces() []string {
 }
 
 func newGetRequest(opts []GetOption) *getRequest {
-	r := &getRequest{query: url.Values{}, terms: terms{defaultRedelivery, defaultInflight}}
+	r := &getRequest{query: url.Values{}, terms: terms{redelivery: defaultRedelivery, inflight: defaultInflight}}
 	for _, o := range opts {
 		o.applyGet(r)
 	}
@@ -161,6 +168,7 @@ func newGetRequest(opts []GetOption) *getRequest {
 		r.fail(err)
 		r.query.Add("subject", s)
 	}
+	r.checkConsumer()
 	return r
 }
 
@@ -211,6 +219,9 @@ func (s *subscription) run(ctx context.Context) {
 		if err == errDone || ctx.Err() != nil {
 			return
 		}
+		if err == errAgain {
+			continue
+		}
 		if !passing(err) {
 			s.yield(nil, err)
 			return
@@ -228,6 +239,9 @@ func (s *subscription) run(ctx context.Context) {
 // query asks for what is left of the request.
 func (s *subscription) query() url.Values {
 	q := maps.Clone(s.req.query)
+	if s.req.consumer != "" && s.first != nil {
+		s.req.leaveSettings(q)
+	}
 	if s.req.limit > 0 {
 		q.Set("limit", strconv.Itoa(s.remaining()))
 	}
@@ -236,7 +250,7 @@ func (s *subscription) query() url.Values {
 
 // wanted tells whether an event lies within what the loop asked for when it began.
 func (s *subscription) wanted(e *Event) bool {
-	if s.first == nil || !s.req.until || e.Index == 0 {
+	if s.first == nil || !s.req.until || e.Index == 0 || s.req.consumer != "" {
 		return true
 	}
 	tail, known := s.first.Tail[bus.Namespace(e.Subject)]
@@ -261,7 +275,7 @@ func (s *subscription) deliver(e *Event, fresh bool) error {
 	if !s.yield(e, nil) {
 		return errDone
 	}
-	if s.req.limit > 0 && fresh {
+	if s.req.limit > 0 && (fresh || s.req.consumer != "") {
 		ns := bus.Namespace(e.Subject)
 		s.taken[ns] = append(s.taken[ns], e.Index)
 		s.left--
@@ -278,7 +292,7 @@ func (s *subscription) full() bool { return s.req.limit > 0 && s.remaining() <= 
 // remaining is how many events the next connection is asked for. With AckManual those above
 // the resume point come again, and count again there.
 func (s *subscription) remaining() int {
-	if !s.manual() {
+	if !s.manual() || s.req.consumer != "" {
 		return s.left
 	}
 	positions := s.positions()
@@ -311,7 +325,9 @@ func (s *subscription) positions() map[string]uint64 {
 	return places
 }
 
-func (s *subscription) manual() bool { return s.req.query.Get("ack") == string(AckManual) }
+func (s *subscription) manual() bool {
+	return s.req.consumer != "" || s.req.query.Get("ack") == string(AckManual)
+}
 
 // origin is that of an event which comes now.
 func (s *subscription) origin() origin {
@@ -338,7 +354,7 @@ func (s *subscription) open(ctx context.Context) (*http.Response, error) {
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Cache-Control", "no-cache")
 	req.Header.Set("Accept-Encoding", "identity") // a compressor would hold frames back
-	if s.lastID != "" {
+	if s.lastID != "" && s.req.consumer == "" {
 		req.Header.Set("Last-Event-ID", s.lastID)
 	}
 	resp, err := s.client.stream.Do(req)

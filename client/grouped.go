@@ -34,7 +34,7 @@ func (g *grouping) carry(b *group) {
 // again: they must not come again because of it.
 func (g *grouping) settle(ctx context.Context, b *group, acks []*AckResult) {
 	for len(acks) > 0 {
-		err := g.client.sendAck(ctx, b.request, b.key.consumer, idsOf(acks)...)
+		err := g.client.sendAck(ctx, b.request, b.key.to, idsOf(acks)...)
 		if err == nil {
 			return
 		}

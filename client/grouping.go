@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"net/url"
 	"sync"
 	"time"
 
@@ -40,20 +39,20 @@ const (
 //
 // They leave earlier when they would fill a URL of 8000 bytes (some 190 events), when they are
 // half of what the stream lets out at once ([WithInflight]: the server would wait for them), or
-// when half of an event's time for redelivery is over ([WithDelivery]).
+// when half of an event's time for redelivery is over ([WithDelivery]). For a named consumer
+// whose WithDelivery is left to the server they wait a millisecond at most.
 func WithAckGrouping(d time.Duration) ClientOption {
-	return func(c *Client) {
-		if d <= 0 {
-			d = DefaultAckGrouping
-		}
-		c.acks.always, c.acks.wait = true, min(d, MaxAckGrouping)
+	if d <= 0 {
+		d = DefaultAckGrouping
 	}
+	return func(c *Client) { c.acks.always, c.acks.wait = true, min(d, MaxAckGrouping) }
 }
 
 // terms are what a stream demands of those who acknowledge its events.
 type terms struct {
 	redelivery time.Duration
 	inflight   int
+	untold     bool // a named consumer has its own, which a Get need not know
 }
 
 // origin says when an event came and by what stream's terms, which are nil when none are
@@ -77,6 +76,9 @@ func (o origin) wait(now time.Time, most time.Duration) time.Duration {
 	if o.terms == nil {
 		return most
 	}
+	if o.terms.untold {
+		return min(most, DefaultAckGrouping)
+	}
 	return min(most, o.received.Add(o.terms.redelivery/2).Sub(now))
 }
 
@@ -96,8 +98,8 @@ type grouping struct {
 
 // groupKey is what the acknowledgements of one request have in common.
 type groupKey struct {
-	consumer string
-	timeout  time.Duration
+	to      ackTo
+	timeout time.Duration
 }
 
 // group is one request: open while it gathers, then sent. Whoever takes it out of open sends
@@ -122,7 +124,7 @@ func newGrouping(c *Client) *grouping {
 
 // add has an acknowledgement sent. It blocks while too many wait for an answer; the end of ctx
 // is its only error, and nothing is sent then.
-func (g *grouping) add(ctx context.Context, consumer string, r *ackRequest, a *AckResult, from origin) error {
+func (g *grouping) add(ctx context.Context, to ackTo, r *ackRequest, a *AckResult, from origin) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (g *grouping) add(ctx context.Context, consumer string, r *ackRequest, a *A
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key := groupKey{consumer, r.timeout}
+	key := groupKey{to, r.timeout}
 	if !r.plain() || bus.CheckID(a.id) != nil { // an id that the server refuses without saying which
 		alone := g.begin(key, r)
 		alone.take(a)
@@ -156,7 +158,7 @@ func (g *grouping) add(ctx context.Context, consumer string, r *ackRequest, a *A
 
 func (g *grouping) begin(key groupKey, r *ackRequest) *group {
 	b := &group{key: key, request: r, most: MaxAckBatch, done: make(chan struct{})}
-	b.room = maxAckURL - len("?consumer_id=") - len(url.QueryEscape(key.consumer))
+	b.room = maxAckURL - len("?") - len(key.to.query().Encode())
 	if g.client.base != nil {
 		b.room -= len(g.client.base.String())
 	}
@@ -207,27 +209,27 @@ func (g *grouping) depart(b *group) {
 	go g.carry(b)
 }
 
-// departAll sends what is gathered for a consumer, or with "" for all, and returns what is on
+// departAll sends what is gathered for a consumer, or with none for all, and returns what is on
 // its way.
-func (g *grouping) departAll(consumer string) (sent []*group) {
+func (g *grouping) departAll(to ackTo) (sent []*group) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for key, b := range g.open {
-		if consumer == "" || key.consumer == consumer {
+		if to.none() || key.to == to {
 			g.depart(b)
 		}
 	}
 	for b := range g.sent {
-		if consumer == "" || b.key.consumer == consumer {
+		if to.none() || b.key.to == to {
 			sent = append(sent, b)
 		}
 	}
 	return sent
 }
 
-// flush waits for the answers to all that was added for a consumer, or with "" for all.
-func (g *grouping) flush(ctx context.Context, consumer string) error {
-	for _, b := range g.departAll(consumer) {
+// flush waits for the answers to all that was added for a consumer, or with none for all.
+func (g *grouping) flush(ctx context.Context, to ackTo) error {
+	for _, b := range g.departAll(to) {
 		select {
 		case <-b.done:
 		case <-ctx.Done():

@@ -196,7 +196,7 @@ func TestTheEarliestTimeOfAGroupHoldsForAllOfIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began := newAckSink(t, WithAckGrouping(time.Second)), time.Now()
 		for _, redelivery := range []time.Duration{time.Minute, 100 * time.Millisecond, 5 * time.Second} {
-			e := &Event{Event: bus.Event{Id: "e_1"}, ConsumerId: "c_1", client: s.client, from: origin{&terms{redelivery, 64}, began}}
+			e := &Event{Event: bus.Event{Id: "e_1"}, ConsumerId: "c_1", client: s.client, from: origin{&terms{redelivery: redelivery, inflight: 64}, began}}
 			e.AckAsync()
 		}
 		s.client.AckAsync("c_1", "e_2") // of no stream that is known
@@ -204,7 +204,7 @@ func TestTheEarliestTimeOfAGroupHoldsForAllOfIt(t *testing.T) {
 		if got, want := time.Since(began), 50*time.Millisecond; got != want || len(s.seen()) != 1 {
 			t.Errorf("left after %v in %d requests, want %v in 1", got, len(s.seen()), want)
 		}
-		late := &Event{Event: bus.Event{Id: "e_4"}, ConsumerId: "c_1", client: s.client, from: origin{&terms{100 * time.Millisecond, 64}, began}}
+		late := &Event{Event: bus.Event{Id: "e_4"}, ConsumerId: "c_1", client: s.client, from: origin{&terms{redelivery: 100 * time.Millisecond, inflight: 64}, began}}
 		<-late.AckAsync().Ready()
 		if got, want := time.Since(began), 50*time.Millisecond; got != want {
 			t.Errorf("one whose time is half over left after %v, want %v", got, want)

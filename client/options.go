@@ -27,6 +27,11 @@ type (
 		PutOption
 		AckOption
 	}
+	// GetAckOption serves Get, Pull and Ack.
+	GetAckOption interface {
+		GetOption
+		AckOption
+	}
 )
 
 type (
@@ -39,6 +44,10 @@ type (
 	}
 	putAck struct {
 		putOption
+		ackOption
+	}
+	getAck struct {
+		getOption
 		ackOption
 	}
 )

@@ -10,7 +10,8 @@ import (
 )
 
 // admin adds what stands beside the data plane. admin says whether namespaces may
-// be declared and deleted there.
+// be declared and deleted there; else all but the paths of consumers and dead
+// letters only read.
 func (s *Server) admin(mux *http.ServeMux, admin bool) {
 	s.get(mux, "/livez", s.livez)
 	s.get(mux, "/readyz", s.readyz)
@@ -23,6 +24,9 @@ func (s *Server) admin(mux *http.ServeMux, admin bool) {
 	s.get(mux, "/v1/namespaces/{namespace}/consumers", s.listConsumers)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}", s.consumer)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}/reset", s.resetConsumer)
+	mux.HandleFunc("/v1/namespaces/{namespace}/dead", s.listDead)
+	mux.HandleFunc("/v1/namespaces/{namespace}/dead/{id}", s.deadLetter)
+	mux.HandleFunc("/v1/namespaces/{namespace}/dead/{id}/retry", s.retryDead)
 }
 
 // get serves GET and HEAD, and refuses other verbs and any parameter.

@@ -218,3 +218,11 @@ func TestANamedConsumerBeginsWithTheNewestOfEachSubject(t *testing.T) {
 	b.want(200, "POST", "/v1/namespaces/orders/consumers/prices/reset?start=last", "")
 	wantIDs(t, b.pull("&consumer=prices"), ids[2:]...)
 }
+
+func TestNamedConsumersAreWatchedFromTheStartOfTheServerOn(t *testing.T) {
+	b := openBus(t)
+	b.publishSome(3)
+	b.pull("&consumer=billing&start=oldest&limit=1")
+	b.restart()
+	b.awaitMetric(`bus_consumer_behind{consumer="billing",namespace="orders"}`, func(n int) bool { return n > 0 })
+}

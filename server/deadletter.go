@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"time"
@@ -46,15 +47,19 @@ func (s *Server) keepDead(d delivery.DeadLetter) error {
 		consumer = anonymous
 	}
 	payload := deadLetterPayload{Namespace: namespace, Index: d.Event.Index, EventID: d.Event.Id, Consumer: d.Consumer, Attempts: d.Attempts, Reason: d.Reason, At: d.At.UTC(), Event: d.Event}
-	letter := bus.Event{Subject: bus.DeadNamespace + "." + namespace + "." + consumer, TraceId: d.Event.TraceId, Payload: encode(payload)}
+	letter := bus.Event{Subject: bus.DeadNamespace + "." + namespace + "." + consumer, TraceId: d.Event.TraceId, Payload: entryOf(payload)}
 	err := s.engine.Append(context.Background(), bus.DeadNamespace, []bus.Event{letter})
 	if errors.Is(err, bus.ErrTooLarge) { // the event itself stays where it is
 		payload.Event = nil
-		letter.Payload = encode(payload)
+		letter.Payload = entryOf(payload)
 		err = s.engine.Append(context.Background(), bus.DeadNamespace, []bus.Event{letter})
 	}
 	return err
 }
+
+// entryOf is a document as the payload of an event. A payload has no line break:
+// one would end the line of a frame, and the rest of the event be lost to who reads.
+func entryOf(document any) []byte { return bytes.TrimSuffix(encode(document), []byte("\n")) }
 
 // checkReadable is checkNamespace for who reads: dead letters can be subscribed
 // to.

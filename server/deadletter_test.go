@@ -25,3 +25,18 @@ func TestEveryDeadLetterIsCountedAndOnlyTheFirstAreNamedInTheLog(t *testing.T) {
 		}
 	}
 }
+
+func TestADeadLetterIsOneLineToEveryReader(t *testing.T) {
+	b := openBus(t)
+	ids := b.publishSome(1)
+	b.pull("&consumer=billing&start=oldest")
+	b.want(202, "PUT", "/?consumer=billing&verdict=term&event_id="+ids[0], "")
+	f := b.open("subject=_dead_.orders.*&start=oldest").next("msg")
+	if got := f.field("subject"); got != "_dead_.orders.billing" || !strings.Contains(f.data, ids[0]) {
+		t.Errorf("got the frame %q, want the whole letter in its data", f.data)
+	}
+	body := b.do("GET", "/?subject=_dead_.orders.*&start=oldest&until=newest", "", "Accept: application/x-ndjson").body
+	for _, line := range lines(body) {
+		pretty(t, line)
+	}
+}

@@ -6,3 +6,6 @@ func (s *Server) PlainConns() int {
 	defer s.plain.mu.Unlock()
 	return len(s.plain.conns)
 }
+
+// BoundOpenDead sets how many open dead letters of a namespace are kept in mind.
+func (s *Server) BoundOpenDead(most int) { s.letters.most = most }

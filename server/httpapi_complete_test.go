@@ -126,7 +126,7 @@ func TestEveryHeaderFrameAndGapReasonIsDocumented(t *testing.T) {
 
 func TestEveryMetricAndEveryPathIsDocumented(t *testing.T) {
 	document, tables := readDocument(t), inTables(readDocument(t))
-	for _, name := range found(t, `"(bus_[a-z_]+)"`, sources(t, "metrics.go")+sources(t, "limits.go")) {
+	for _, name := range found(t, `"(bus_[a-z_]+)"`, sources(t, "*metrics.go")+sources(t, "limits.go")) {
 		if !tables[name] {
 			t.Errorf("the metric %s is in no table of HTTP_API.md", name)
 		}
@@ -187,6 +187,7 @@ func TestLimitsAreDocumentedAsTheyAre(t *testing.T) {
 	code := sources(t, "*.go")
 	for name, wanted := range map[string]string{
 		"maxNamespaces": "16", "maxNewest": "100_000", "maxAcks": "1000",
+		"maxOpenDead": "100_000", "maxDeadPage": "1000",
 		"maxResumeLen": "256", "maxArrayBytes": "4 << 20", "maxAnswerWait": "time.Hour",
 		"defaultMaxSubjects": "64", "defaultMaxInflight": "10_000", "defaultMaxConnections": "20_000", "defaultMaxStreams": "20_000",
 		"defaultMaxStreamsPerAddress": "16_000", "defaultInflight": "64", "maxRedelivery": "24 * time.Hour", "maxWait": "time.Hour",

@@ -96,6 +96,7 @@ type Server struct {
 	gate     *gate
 	streams  streamCount
 	named    consumers
+	letters  openLetters
 	declared declared
 	conns    connPeers
 	plain    plainPeers
@@ -131,6 +132,7 @@ func New(c Config) (*Server, error) {
 	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
 	s.dead.every, s.dead.burst = time.Minute, 20
 	s.named.server = s
+	s.letters = openLetters{server: s, most: maxOpenDead, claims: make(map[uint64]struct{}), done: make(map[uint64]struct{})}
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, append(slices.Clone(c.Engine.Namespaces()), bus.DeadNamespace), delivery.Options{
 		FlightBytes: c.MaxBuffered,
@@ -141,7 +143,7 @@ func New(c Config) (*Server, error) {
 		Bury:        s.bury,
 	})
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
-	s.metrics.registry.MustRegister(newLimitCollector(s))
+	s.metrics.registry.MustRegister(newLimitCollector(s), newDeadCollector(s))
 	s.budget.refused = func(err error) error { return s.overLimit(limitBuffered, err) }
 	s.gate = newGate(c.MaxConnections, c.HeadTimeout, c.WriteTimeout+unheardFor, c.Logger, s.metrics.acceptErrors.Inc)
 	s.sse, s.ndjson = sseFormat{engine: c.Engine, plain: &sync.Map{}}, newNDJSONFormat()
@@ -167,6 +169,9 @@ func New(c Config) (*Server, error) {
 	s.declared.begin()
 	if c.Engine.Incarnation(bus.ConsumersNamespace) != 0 {
 		s.loading.Go(s.named.begin)
+	}
+	if c.Engine.Incarnation(bus.DeadNamespace) != 0 {
+		s.loading.Go(s.letters.begin)
 	}
 	return s, nil
 }

@@ -19,9 +19,9 @@ import (
 // looked at; to look costs a system call.
 const (
 	lookEvery = 15 * time.Millisecond
-	// settled is after how long a file that does not change is read once more: a
+	// quietFor is after how long a file that does not change is read once more: a
 	// file system may give two writes the same time, and a network's tells late.
-	settled = 2 * time.Second
+	quietFor = 2 * time.Second
 )
 
 // openFollowed opens one namespace of a directory so that it can be followed.
@@ -94,7 +94,7 @@ func (s *dirSource) awaitChange(ctx context.Context, seen fs.FileInfo) error {
 		if seen == nil || !os.SameFile(seen, now) || now.Size() != seen.Size() || !now.ModTime().Equal(seen.ModTime()) {
 			return nil
 		}
-		if !s.still.Equal(now.ModTime()) && time.Since(now.ModTime()) > settled {
+		if !s.still.Equal(now.ModTime()) && time.Since(now.ModTime()) > quietFor {
 			s.still = now.ModTime()
 			return nil
 		}

@@ -135,7 +135,7 @@ func forTerminal(json []byte, terminal bool) []byte {
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	see := "bus --help"
 	if c.Command != nil && c.Command.Name != "bus" {
-		see = "bus " + c.Command.Name + " --help"
+		see = c.Command.HelpName + " --help"
 	}
 	text := oneLine(err.Error())
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {

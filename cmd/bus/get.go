@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,12 +33,20 @@ broke. Gaps are told on stderr.
 
    bus get --subject "orders.>" --start oldest --until newest
    bus get --subject orders.eu.created --ack manual --redelivery 10s
+   bus get --subject "orders.>" --consumer billing --limit 10 --wait 5s
 
 --ack auto acknowledges what has been printed; manual leaves it to bus ack, with
-the consumer's id from stderr; none is for reading only.`,
+the consumer's id from stderr; none is for reading only.
+
+With --consumer the server keeps the place: the next bus get of that name goes
+on behind what was acknowledged, and several share the work. --subject, --start,
+--redelivery, --redelivery-count and --inflight say how it is made the first
+time, and --subject may be left out later.`,
 		Flags: []cli.Flag{
 			hostFlag(),
-			&cli.StringSliceFlag{Name: "subject", Usage: "what to read: * stands for one segment, > at the end for one or more; repeatable; required"},
+			&cli.StringSliceFlag{Name: "subject", Usage: "what to read: * stands for one segment, > at the end for one or more; repeatable; required without --consumer"},
+			&cli.StringFlag{Name: "consumer", Usage: "name of a consumer whose place the server keeps"},
+			&cli.StringFlag{Name: "namespace", Usage: "with --consumer and without --subject, where several namespaces have one of that name"},
 			&cli.StringFlag{Name: "start", Usage: "newest, oldest, last (the newest of each subject, then what follows), an event's id (right after it), an index (#42), a time (RFC 3339) or an age (15m, 7d)", DefaultText: "newest"},
 			&cli.StringFlag{Name: "ack", Value: "auto", Usage: "auto, manual or none"},
 			&cli.DurationFlag{Name: "redelivery", Usage: "time after which an event that is not acknowledged comes again", DefaultText: "5s"},
@@ -60,9 +70,14 @@ func get(c *cli.Context) error {
 	if err := reachable(c.Context, hostOf(c)); err != nil {
 		return err
 	}
+	subjects, err := getSubjects(c)
+	if err != nil {
+		return err
+	}
+	options = append(options, subjects...)
 	reader := newClient(c, client.WithLogger(newLogger(c.App.ErrWriter, logLevel(slog.LevelInfo), "text")))
 	p := &printer{out: bufio.NewWriterSize(c.App.Writer, 64<<10), talk: c.App.ErrWriter, payloads: c.Bool("payload"), terminal: isTerminal(c.App.Writer)}
-	p.tell = c.String("ack") == "manual"
+	p.tell, p.name = c.String("ack") == "manual", c.String("consumer")
 	if c.String("ack") == "auto" {
 		p.recent = newRecent(4 * max(c.Int("inflight"), defaultInflight))
 	}
@@ -71,8 +86,22 @@ func get(c *cli.Context) error {
 			return serverError(c, err)
 		}
 		if n := c.Int("limit"); n > 0 && p.printed == n {
-			return nil // the end of the loop settles what was printed
+			break // the end of the loop settles what was printed
 		}
+	}
+	if p.name != "" {
+		return settled(c, reader)
+	}
+	return nil
+}
+
+// settled tells whether everything that was printed is acknowledged: who reads
+// with a name counts on it.
+func settled(c *cli.Context, reader *client.Client) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Context), putTimeout)
+	defer cancel()
+	if err := reader.Flush(ctx); err != nil {
+		return serverError(c, fmt.Errorf("some events that were printed are not acknowledged, and come again: %w", err))
 	}
 	return nil
 }
@@ -81,11 +110,14 @@ func get(c *cli.Context) error {
 // leave open the server decides.
 func getOptions(c *cli.Context) ([]client.GetOption, error) {
 	var options []client.GetOption
-	for _, s := range c.StringSlice("subject") {
-		options = append(options, client.WithSubject(s))
-	}
-	if len(options) == 0 {
+	if len(c.StringSlice("subject")) == 0 && c.String("consumer") == "" {
 		return nil, usageError(`--subject is missing, as in --subject "orders.>"`)
+	}
+	if c.String("namespace") != "" && (c.String("consumer") == "" || len(c.StringSlice("subject")) > 0) {
+		return nil, usageError("--namespace goes with --consumer, and without --subject, which says it")
+	}
+	if name := c.String("consumer"); name != "" {
+		options = append(options, client.WithConsumer(name))
 	}
 	if s := c.String("start"); s != "" {
 		options = append(options, client.WithStartFrom(s))
@@ -98,14 +130,31 @@ func getOptions(c *cli.Context) ([]client.GetOption, error) {
 	return append(append(options, bounds...), acks...), err
 }
 
+// getSubjects are what is asked for or, without, what the named consumer reads.
+func getSubjects(c *cli.Context) (options []client.GetOption, err error) {
+	subjects := c.StringSlice("subject")
+	if len(subjects) == 0 {
+		info, err := consumerNamed(c, newClient(c))
+		if err != nil {
+			return nil, err
+		}
+		subjects = info.Subjects
+	}
+	for _, s := range subjects {
+		options = append(options, client.WithSubject(s))
+	}
+	return options, nil
+}
+
 // boundOptions leave the limit to get, which has to acknowledge the last event
-// before the stream ends.
+// before the stream ends. A named consumer's is the server's: what it gave out
+// beyond that would count as an attempt.
 func boundOptions(c *cli.Context) ([]client.GetOption, error) {
 	var options []client.GetOption
 	if c.Int("limit") < 0 || c.IsSet("limit") && c.Int("limit") == 0 {
 		return nil, usageError("--limit is %d, wanted at least 1", c.Int("limit"))
 	}
-	if c.IsSet("limit") && c.String("ack") == "none" {
+	if c.IsSet("limit") && (c.String("ack") == "none" || c.String("consumer") != "") {
 		options = append(options, client.WithLimit(c.Int("limit")))
 	}
 	if c.IsSet("wait") {
@@ -125,6 +174,9 @@ func boundOptions(c *cli.Context) ([]client.GetOption, error) {
 func ackOptions(c *cli.Context) ([]client.GetOption, error) {
 	switch ack := c.String("ack"); ack {
 	case "none":
+		if c.String("consumer") != "" {
+			return nil, usageError("--ack none does not go with --consumer, which keeps its place by acknowledgements")
+		}
 		for _, name := range []string{"redelivery", "redelivery-count", "inflight"} {
 			if c.IsSet(name) {
 				return nil, usageError("--%s does not go with --ack none; leave one of them out", name)
@@ -158,6 +210,7 @@ type printer struct {
 	payloads bool
 	terminal bool
 	tell     bool    // say the consumer's id, for bus ack
+	name     string  // of a named one, which is said instead
 	told     string  // the one that was said
 	recent   *recent // what has been printed lately, nil when nothing is acknowledged
 	printed  int
@@ -171,8 +224,8 @@ func (p *printer) handle(event *client.Event, err error) error {
 	if err != nil {
 		return p.problem(err)
 	}
-	if p.tell && event.ConsumerId != p.told {
-		p.told = event.ConsumerId
+	if id := cmp.Or(p.name, event.ConsumerId); p.tell && id != p.told {
+		p.told = id
 		fmt.Fprintf(p.talk, "consumer %s\n", oneLine(p.told))
 	}
 	if p.recent != nil && p.recent.has(event.Id) {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -111,6 +112,8 @@ func commands() []*cli.Command {
 		putCommand(),
 		getCommand(),
 		ackCommand(),
+		consumersCommand(),
+		deadCommand(),
 		dumpCommand(),
 		restoreCommand(),
 		copyCommand(),
@@ -122,12 +125,27 @@ func commands() []*cli.Command {
 		healthCommand(),
 		versionCommand(),
 	}
+	return knownOnly(all)
+}
+
+// knownOnly has commands, and those below them, refuse what they do not know.
+func knownOnly(all []*cli.Command) []*cli.Command {
 	for _, c := range all {
 		c.HideHelpCommand = true
 		c.OnUsageError = onUsageError
 		c.Action = withoutArguments(c.Action)
+		if len(c.Subcommands) > 0 {
+			c.Action = noVerb
+			knownOnly(c.Subcommands)
+		}
 	}
 	return all
+}
+
+// noVerb answers a command without its verb, or with one that does not exist.
+func noVerb(c *cli.Context) error {
+	verbs := commandNames(c.Command.Subcommands)
+	return usageError("%q is no verb of bus %s, wanted one of %s, as in bus %s %s", c.Args().First(), c.Command.Name, strings.Join(verbs, ", "), c.Command.Name, verbs[0])
 }
 
 // withoutArguments refuses what stands beside the flags. Parsing stops there,
@@ -135,7 +153,7 @@ func commands() []*cli.Command {
 func withoutArguments(action cli.ActionFunc) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		if c.Args().Present() {
-			return usageError("%q stands alone, wanted only flags; see bus %s --help", c.Args().First(), c.Command.Name)
+			return usageError("%q stands alone, wanted only flags; see %s --help", c.Args().First(), c.Command.HelpName)
 		}
 		return action(c)
 	}

@@ -23,18 +23,23 @@ const (
 )
 
 // keepDead keeps the dead letters of a chunk, and settles their events once that
-// is done. It does not wait. What cannot be kept stays in flight and is tried
-// again.
+// is done, one after the other, so that they are kept in the order in which they
+// were given up. It does not wait. What cannot be kept stays in flight and is
+// tried again. The caller holds s.mu.
 func (s *Stream) keepDead(dead []Delivery) {
 	if s.hub.bury == nil {
+		return
+	}
+	if s.flights.unkept = append(s.flights.unkept, dead...); s.flights.keeping {
 		return
 	}
 	if _, ok := s.hub.enter(); !ok {
 		return // the next server finds them where they are
 	}
+	s.flights.keeping = true
 	go func() {
 		defer s.hub.leave()
-		for _, d := range dead {
+		for d := range s.eachUnkept {
 			if d.Namespace == bus.InboxNamespace {
 				continue
 			}
@@ -43,6 +48,24 @@ func (s *Stream) keepDead(dead []Delivery) {
 			}
 		}
 	}()
+}
+
+// eachUnkept yields what is to be kept until there is nothing more.
+func (s *Stream) eachUnkept(yield func(Delivery) bool) {
+	for {
+		s.mu.Lock()
+		if len(s.flights.unkept) == 0 {
+			s.flights.unkept, s.flights.keeping = nil, false
+			s.mu.Unlock()
+			return
+		}
+		d := s.flights.unkept[0]
+		s.flights.unkept = s.flights.unkept[1:]
+		s.mu.Unlock()
+		if !yield(d) {
+			return
+		}
+	}
 }
 
 // keptDead keeps one dead letter, and settles its event.

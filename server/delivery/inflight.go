@@ -33,6 +33,9 @@ type flights struct {
 	over   bool      // the stream is closed: nothing counts any more
 	dead   recentIDs
 	termed recentIDs // said never to be taken: an Ack behind it confirms nothing
+
+	unkept  []Delivery // to be kept as dead letters, in this order
+	keeping bool       // somebody is at it
 }
 
 // flightBytes bounds what one consumer has in flight beside the window's count;

@@ -46,12 +46,15 @@ type plan struct {
 // look finds the events that are not in flight in the log.
 func (c *Consumer) look(known map[string]*bus.Event, ids []string) error {
 	for _, id := range ids {
-		if known[id] != nil || c.flying(id) || c.wasGiven(id) {
+		if known[id] != nil || c.flying(id) {
 			continue
 		}
 		e, err := c.hub.lookup(c.spec.Namespace, id)
 		if err != nil && !refusal(err) {
 			return err
+		}
+		if err != nil && c.wasGiven(id) {
+			continue
 		}
 		if err != nil || !c.wants(e.Subject) {
 			return notDelivered(id, "is none of this consumer")
@@ -173,6 +176,8 @@ func (p *plan) takeStored(e *bus.Event) error {
 	c, v := p.of, p.verdict
 	attempt, owed := p.progress().owes(e.Index)
 	switch {
+	case !owed && c.given.has(e.Id) && !c.termed.has(e.Id): // it may be owed again: dead letters are retried
+		return notDelivered(e.Id, "was given up after its last attempt")
 	case !owed:
 		p.said = append(p.said, Settled{Event: e, EventID: e.Id, Already: true, Refused: c.termed.has(e.Id)})
 		return nil
