@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -16,17 +17,25 @@ func (c *consumers) remove(ctx context.Context, name consumerName) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[name]
-	if k == nil {
+	if k == nil || k.live == nil {
 		return bus.ErrUnknownConsumer.With("consumer %.80q was deleted meanwhile", name.name)
 	}
-	if err := c.write(ctx, name, consumerEntry{Deleted: true}); err != nil {
-		return err
+	return c.forget(ctx, name, k, func() error { return nil })
+}
+
+// forget deletes a consumer unless, when nobody can join any more, may refuses.
+// The caller holds c.mu.
+func (c *consumers) forget(ctx context.Context, name consumerName, k *keptConsumer, may func() error) error {
+	err := c.server.hub.Forget(k.live, bus.ErrUnknownConsumer.With("consumer %s was deleted", name.name), func() error {
+		if err := may(); err != nil {
+			return err
+		}
+		return c.write(ctx, name, consumerEntry{Deleted: true})
+	})
+	if err == nil {
+		delete(c.known, name)
 	}
-	delete(c.known, name)
-	if k.live != nil {
-		c.server.hub.Forget(k.live, bus.ErrUnknownConsumer.With("consumer %s was deleted", name.name))
-	}
-	return nil
+	return err
 }
 
 // removeAll deletes the consumers of a namespace that is being deleted.
@@ -59,7 +68,7 @@ func (c *consumers) change(ctx context.Context, name consumerName, change func(*
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.known[name]
-	if k == nil {
+	if k == nil || k.live == nil {
 		return nil, bus.ErrUnknownConsumer.With("consumer %.80q was deleted meanwhile", name.name)
 	}
 	settings := *k.settings
@@ -107,27 +116,53 @@ func (c *consumers) watch(k *keptConsumer) {
 	}()
 }
 
+// errInUse says that a consumer was idle when it was looked for, and is not now.
+var errInUse = errors.New("somebody has connected")
+
 // expire deletes the consumers that nobody was connected to for their expiry.
 func (c *consumers) expire() {
-	for name, expiry := range c.idle() {
-		if err := c.remove(context.Background(), name); err != nil {
+	for name, k := range c.idle() {
+		switch err := c.removeIdle(name, k); {
+		case errors.Is(err, errInUse):
+		case err != nil:
 			c.server.log.Error("an idle consumer could not be deleted; it will be tried again", "namespace", name.namespace, "consumer", name.name, "error", err)
-			continue
+		default:
+			c.server.log.Info("a consumer is deleted: nobody was connected for its idle_expiry", "namespace", name.namespace, "consumer", name.name, "idle_expiry", k.settings.IdleExpiry)
 		}
-		c.server.log.Info("a consumer is deleted: nobody was connected for its idle_expiry", "namespace", name.namespace, "consumer", name.name, "idle_expiry", expiry)
 	}
 }
 
-func (c *consumers) idle() map[consumerName]string {
+// removeIdle deletes a consumer if it is still the one that was idle, and still is.
+func (c *consumers) removeIdle(name consumerName, was *keptConsumer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	idle := make(map[consumerName]string)
-	for name, k := range c.known {
-		if k.live == nil || k.settings.IdleExpiry == "" {
-			continue
+	if c.known[name] != was {
+		return errInUse
+	}
+	return c.forget(context.Background(), name, was, func() error {
+		if !was.isIdle() {
+			return errInUse
 		}
-		if expiry, ok := parseAge(k.settings.IdleExpiry); ok && k.live.IdleFor() > expiry {
-			idle[name] = k.settings.IdleExpiry
+		return nil
+	})
+}
+
+// isIdle reports whether nobody was connected for the expiry, when there is one.
+func (k *keptConsumer) isIdle() bool {
+	if k.live == nil || k.settings.IdleExpiry == "" {
+		return false
+	}
+	expiry, ok := parseAge(k.settings.IdleExpiry)
+	return ok && k.live.IdleFor() > expiry
+}
+
+func (c *consumers) idle() map[consumerName]*keptConsumer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := make(map[consumerName]*keptConsumer)
+	for name, k := range c.known {
+		if k.isIdle() {
+			idle[name] = k
 		}
 	}
 	return idle

@@ -9,7 +9,6 @@ import (
 	"io"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"example.com/bus"
@@ -22,12 +21,36 @@ import (
 // is such a log already.
 type consumers struct {
 	server *Server
+	ends   map[string]uint64 // of the namespaces, when the server began
 
-	mu       sync.Mutex // guards the rest, and is held while one is made, changed or deleted
+	mu       patient // guards the rest, and is held while one is made, changed or deleted
 	loaded   bool
 	watching bool // for those that nobody uses any more
 	known    map[consumerName]*keptConsumer
 }
+
+// serve says whose consumers they are. Nothing is published meanwhile.
+func (c *consumers) serve(s *Server) {
+	c.server, c.ends, c.mu = s, make(map[string]uint64), make(patient, 1)
+	for _, namespace := range s.engine.Namespaces() {
+		_, c.ends[namespace] = s.engine.Bounds(namespace)
+	}
+}
+
+// began notes where a namespace stood when it was declared while the server runs,
+// or before it took requests. What is below may have been delivered before.
+func (c *consumers) began(namespace string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, c.ends[namespace] = c.server.engine.Bounds(namespace)
+}
+
+// patient is a lock that is held while a disk is waited for. It is a channel, so
+// that a bubble of testing/synctest knows that who wants it waits for time to pass.
+type patient chan struct{}
+
+func (p patient) Lock()   { p <- struct{}{} }
+func (p patient) Unlock() { <-p }
 
 // consumerName is the name of a consumer in its namespace.
 type consumerName struct{ namespace, name string }
@@ -38,6 +61,7 @@ type keptConsumer struct {
 	incarnation uint64            // of the namespace's log when its place was taken
 	at          delivery.Progress
 	live        *delivery.Consumer // nil while its namespace is not declared
+	read        bool               // from the log, and not yet held to that of its namespace
 }
 
 // consumerEntry is one event of the log: a note on the place of a consumer,
@@ -103,8 +127,9 @@ func (c *consumers) read() (map[consumerName]*keptConsumer, error) {
 		}
 		at = events[len(events)-1].Index + 1
 	}
-	for name, k := range known { // of one that was deleted, an acknowledgement may stand behind that
-		if k.settings == nil {
+	for name, k := range known {
+		if k.settings == nil { // what it was made of stood in what is damaged
+			c.server.log.Error("a named consumer is lost: make it anew", "namespace", name.namespace, "consumer", name.name, "settled_up_to", k.at.Floor()-min(k.at.Floor(), 1))
 			delete(known, name)
 		}
 	}
@@ -129,7 +154,7 @@ func note(known map[consumerName]*keptConsumer, e *bus.Event) error {
 	}
 	k := known[name]
 	if k == nil {
-		k = &keptConsumer{}
+		k = &keptConsumer{read: true}
 		known[name] = k
 	}
 	if entry.Settings != nil {
@@ -162,20 +187,41 @@ func (c *consumers) wakeUp(name consumerName, k *keptConsumer) error {
 	if err != nil {
 		return err
 	}
-	if incarnation != k.incarnation {
-		first, _ := c.server.engine.Bounds(name.namespace)
-		c.server.log.Warn("the log of a named consumer was replaced: the consumer begins with the oldest event of the new one", "namespace", name.namespace, "consumer", name.name)
-		k.incarnation, k.at = incarnation, delivery.Progress{Next: first}
-		if err := c.write(context.Background(), name, k.entry()); err != nil {
-			return err
+	if found := c.found(name, k, incarnation); found != nil {
+		if err := c.write(context.Background(), name, found.entry()); err != nil {
+			return err // and it is found again by who asks next
 		}
+		k.incarnation, k.at = found.incarnation, found.at
 	}
+	k.read = false
 	if k.live, err = c.server.hub.Declare(spec, k.at); err != nil {
 		return err
 	}
 	k.live.Pause(k.settings.Paused)
 	k.at = delivery.Progress{} // the live one knows from here on
 	return nil
+}
+
+// found returns where a consumer goes on whose log is not the one that it knew,
+// nil when it is, or it was made by this server. That is written down before anything else, or what comes to
+// stand where it had been would count as acknowledged after the next start.
+func (c *consumers) found(name consumerName, k *keptConsumer, incarnation uint64) *keptConsumer {
+	if !k.read {
+		return nil
+	}
+	first, _ := c.server.engine.Bounds(name.namespace)
+	next := c.ends[name.namespace] // with what was published since, it could not be seen
+	found := &keptConsumer{settings: k.settings, incarnation: incarnation, at: delivery.Progress{Next: first}}
+	if incarnation != k.incarnation {
+		c.server.log.Warn("the log of a named consumer was replaced: the consumer begins with the oldest event of the new one", "namespace", name.namespace, "consumer", name.name)
+		return found
+	}
+	var lost bool
+	if found.at, lost = k.at.Within(next); !lost {
+		return nil
+	}
+	c.server.log.Warn("the log of a named consumer has fewer events than the consumer had come to: it goes on at the end", "namespace", name.namespace, "consumer", name.name, "index", k.at.Next-1, "last", next-1)
+	return found
 }
 
 // entry says all there is of a consumer at its beginning.
@@ -191,11 +237,6 @@ func (c *consumers) write(ctx context.Context, name consumerName, entry consumer
 		return err
 	}
 	return c.server.engine.Append(ctx, bus.ConsumersNamespace, []bus.Event{{Subject: consumerSubject(name), Payload: payload}})
-}
-
-// Write is the Journal of the hub.
-func (c *consumers) Write(ctx context.Context, n delivery.Note) error {
-	return c.write(ctx, consumerName{n.Namespace, n.Consumer}, consumerEntry{Note: n})
 }
 
 // find returns a named consumer that is there.
@@ -237,6 +278,11 @@ func (c *consumers) kept(name consumerName) (*keptConsumer, error) {
 		return nil, err
 	}
 	k := c.known[name]
+	if k != nil {
+		if err := c.wakeUp(name, k); err != nil {
+			return nil, err // it is there, whatever keeps it from being used
+		}
+	}
 	if k == nil || k.live == nil {
 		return nil, bus.ErrUnknownConsumer.With("namespace %s has no consumer %.80q; GET /?subject=…&consumer=%.80s makes one, GET /v1/namespaces/%s/consumers lists them", name.namespace, name.name, name.name, name.namespace)
 	}
@@ -254,7 +300,13 @@ func (c *consumers) byName(name string) (*delivery.Consumer, error) {
 	var found *delivery.Consumer
 	var namespaces []string
 	for key, k := range c.known {
-		if key.name == name && k.live != nil {
+		if key.name != name {
+			continue
+		}
+		if err := c.wakeUp(key, k); err != nil {
+			return nil, err
+		}
+		if k.live != nil {
 			found, namespaces = k.live, append(namespaces, key.namespace)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 
 	"example.com/bus"
 )
@@ -20,8 +19,8 @@ import (
 type declared struct {
 	server *Server
 
-	mu       sync.Mutex // guards the rest, and is held while one is declared or deleted
-	atStart  []string   // by whoever started the server: those stay
+	mu       patient  // guards the rest, and is held while one is declared or deleted
+	atStart  []string // by whoever started the server: those stay
 	known    map[string]declaredState
 	failures map[string]string // of those that could not be opened again
 }
@@ -43,6 +42,7 @@ type declaredEntry struct {
 // One that cannot be opened is said, in the log and at /readyz: the others are not
 // to wait for it.
 func (d *declared) begin() {
+	d.mu = make(patient, 1)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.server
@@ -73,9 +73,14 @@ func (d *declared) fail(name string, err error) {
 	d.server.log.Error("a namespace that was declared at run time is not there", "namespace", name, "error", err)
 }
 
-// problems are why namespaces that should be there are not.
+// problems are why namespaces that should be there are not. Who asks whether the
+// server is ready does not wait for a disk.
 func (d *declared) problems() map[string]string {
-	d.mu.Lock()
+	select {
+	case d.mu <- struct{}{}:
+	default:
+		return nil
+	}
 	defer d.mu.Unlock()
 	return maps.Clone(d.failures)
 }
@@ -157,6 +162,7 @@ func (d *declared) open(name string) error {
 	}
 	delete(d.failures, name)
 	s.loadKeys([]string{name})
+	s.named.began(name)
 	s.hub.Add(name)
 	return nil
 }

@@ -24,16 +24,17 @@ const patience = 20 * time.Second
 
 // testBus is a server over a real engine and a real listener.
 type testBus struct {
-	t       *testing.T
-	url     string
-	dir     string
-	files   immuta.FS      // nil: the real ones
-	keys    immuta.Sealing // nil: plain
-	failing bool           // closing the engine is to fail
-	sync    string         // durability; always when empty
-	server  *server.Server
-	engine  *disk.Engine
-	served  chan error
+	t        *testing.T
+	url      string
+	dir      string
+	files    immuta.FS      // nil: the real ones
+	keys     immuta.Sealing // nil: plain
+	failing  bool           // closing the engine is to fail
+	sync     string         // durability; always when empty
+	maxEvent int            // of the engine; the default when 0
+	server   *server.Server
+	engine   *disk.Engine
+	served   chan error
 }
 
 func openBus(t *testing.T, change ...func(*server.Config)) *testBus {
@@ -55,7 +56,7 @@ func (b *testBus) start(address string, change ...func(*server.Config)) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys})
+	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys, MaxEvent: b.maxEvent})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -62,6 +63,11 @@ func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subsc
 		spec.Wake = st.wake
 	}
 	member, err := c.Join(spec)
+	if errors.Is(err, bus.ErrUnknownConsumer) { // deleted since it was found: it is made anew
+		if c, err = s.consumerFor(r, sub, namespace); err == nil {
+			member, err = c.Join(spec)
+		}
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return false

@@ -131,7 +131,7 @@ func New(c Config) (*Server, error) {
 	s.streams.most, s.streams.mostByAddr = max(c.MaxStreams, 0), max(c.MaxStreamsPerAddress, 0)
 	s.crowded.every, s.shrunk.every, s.slow.every, s.spoilt.every = time.Minute, time.Minute, 10*time.Second, time.Minute
 	s.dead.every, s.dead.burst = time.Minute, 20
-	s.named.server = s
+	s.named.serve(s)
 	s.letters = openLetters{server: s, most: maxOpenDead, claims: make(map[uint64]struct{}), done: make(map[uint64]struct{})}
 	s.drained, s.drain = context.WithCancel(context.Background())
 	s.hub = delivery.NewHub(c.Engine, append(slices.Clone(c.Engine.Namespaces()), bus.DeadNamespace), delivery.Options{

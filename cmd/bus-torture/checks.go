@@ -32,6 +32,9 @@ var checks = []check{
 	{name: "histories-early", disks: true, run: func(ctx context.Context, h *harness, _ *settings, name, binary string) error {
 		return h.earlyHistories(ctx, name, binary, honestCuts)
 	}},
+	{name: "acks-late", tags: "lateack", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.lateAcks(ctx, name, binary, s.acks)
+	}},
 	{name: "kills", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
 		return h.kills(ctx, name, binary, s.kills)
 	}},
@@ -50,6 +53,9 @@ var checks = []check{
 	}},
 	{name: "errors", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
 		return h.errors(ctx, name, binary, s.errors)
+	}},
+	{name: "acks", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.acks(ctx, name, binary, s.acks)
 	}},
 	{name: "full", disks: true, run: plainly((*harness).full)},
 	{name: "many", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {

@@ -33,6 +33,8 @@ Nobody else should write to a mirror; what stands there is told and stays.
    bus copy --from ./data --to ./backup --follow --status-addr 127.0.0.1:2022
 
 A gap that bus repair has left in the source is told, and is no damage.
+The bus's own logs, of named consumers and dead letters, are not copied: they
+are about the indexes of the source.
 
 Exit code 3: damage was found in the source. With --follow, 0 after a signal,
 and 1 when the mirror cannot go on: it has events of another log, or lacks some

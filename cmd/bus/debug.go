@@ -97,6 +97,23 @@ func namespacesIn(dir string, asked []string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return among(dir, found, asked)
+}
+
+// logsIn is namespacesIn with the logs of the bus's own.
+func logsIn(dir string, asked []string) ([]string, error) {
+	found, err := disk.Discover(dir)
+	if err != nil {
+		return nil, err
+	}
+	own, err := disk.DiscoverOwn(dir)
+	if err != nil {
+		return nil, err
+	}
+	return among(dir, append(found, own...), asked)
+}
+
+func among(dir string, found, asked []string) ([]string, error) {
 	if len(found) == 0 {
 		return nil, fmt.Errorf("%s holds no logs; is it the data directory?", dir)
 	}

@@ -37,6 +37,10 @@ A second run finds nothing to do. An unfinished last commit is no damage: the
 next start of the server cuts it. A sealed log is repaired with its key only. A
 log whose file header is damaged cannot be repaired.
 
+The bus's own logs are repaired as well. What a damaged block of _consumers_ said
+is lost: some events are delivered again, and a consumer whose making stood in it
+is gone, which the server says when it starts.
+
 Indexes (.idx, derived/) are made anew from the log by themselves.
 
 Exit code 0: nothing was damaged, or all of it is repaired. 3: damage was found,

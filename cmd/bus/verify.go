@@ -25,6 +25,9 @@ and what is lost, with file, offset and numbers. It only reads, and may run
 beside a server. Of a sealed log without its key only the outer checksums are
 checked, and the answer says so.
 
+The bus's own logs are among them: _consumers_, where named consumers are, and
+_dead_, their dead letters.
+
 What else is in the directory is not looked at: indexes (.idx, derived/) are
 checked against the log before they are used, and made anew. A gap that bus
 repair has left is listed, and is no damage.
@@ -82,11 +85,11 @@ type repaired struct {
 }
 
 // namespacesAsked returns those of the directory that --namespaces names, all
-// when it names none.
+// when it names none, the bus's own too.
 func namespacesAsked(c *cli.Context, dir string) ([]string, error) {
 	var asked names
 	_ = asked.UnmarshalText([]byte(strings.Join(c.StringSlice("namespaces"), ","))) // takes any text
-	return namespacesIn(dir, asked)
+	return logsIn(dir, asked)
 }
 
 // verify goes on after damage, so that one run tells all of it.

@@ -25,8 +25,9 @@ type Consumer struct {
 
 	members map[*Member]struct{}
 	before  uint64    // what lies below may have been delivered by an earlier server
-	given   recentIDs // up
-	termed  recentIDs
+	given   recentIDs // up, after their last attempt
+	termed  recentIDs // said never to be taken
+	letters map[uint64]*obituary
 	paused  bool
 	end     error // why it takes no more members
 }
@@ -55,9 +56,11 @@ func (h *Hub) Declare(spec ConsumerSpec, at Progress) (*Consumer, error) {
 	if err := h.check(Spec{Places: []Place{{Namespace: spec.Namespace, Patterns: spec.Patterns}}, Ack: &ack}); err != nil {
 		return nil, err
 	}
-	c := &Consumer{hub: h, spec: spec, at: at.clone(), members: make(map[*Member]struct{})}
+	c := &Consumer{hub: h, spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary)}
 	c.notes.consumer = c
+	c.notes.quiet = sync.NewCond(&c.notes.mu)
 	_, c.before = h.src.Bounds(spec.Namespace)
+	c.at, _ = at.Within(c.before)
 	c.count.moved, c.count.left = time.Now(), time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -149,12 +152,8 @@ func (c *Consumer) Join(spec MemberSpec) (*Member, error) {
 // caller holds c.turn and c.mu.
 func (c *Consumer) open() error {
 	ack := c.spec.Ack
-	from := c.at.Floor()
-	if _, next := c.hub.src.Bounds(c.spec.Namespace); from > next {
-		from = next // a log that was brought back from a copy has fewer
-	}
 	s, err := c.hub.Open(Spec{
-		Places: []Place{{Namespace: c.spec.Namespace, Patterns: c.spec.Patterns, From: max(from, 1)}},
+		Places: []Place{{Namespace: c.spec.Namespace, Patterns: c.spec.Patterns, From: max(c.at.Floor(), 1)}},
 		Ack:    &ack,
 		Wake:   c.queue.wake,
 	})
@@ -176,9 +175,9 @@ func (c *Consumer) share() {
 			shared++
 		}
 	}
-	window := c.stream.flights.spec.Inflight
 	c.stream.mu.Lock()
 	defer c.stream.mu.Unlock()
+	window := c.stream.flights.spec.Inflight
 	for m := range c.members {
 		if m.share = window; !m.lease {
 			m.share = max(1, (window+shared-1)/shared)

@@ -75,7 +75,7 @@ func (s *Stream) keptDead(d Delivery) error {
 		if err := c.bury(d.Event, d.Attempt, ReasonAttempts); err != nil {
 			return err
 		}
-		return c.notes.commit(&decision{settled: []stored{ref}})
+		return c.notes.commit(&decision{settled: []stored{ref}, reason: ReasonAttempts})
 	}
 	err := s.hub.bury(DeadLetter{Event: d.Event, Consumer: s.id, Attempts: d.Attempt, Reason: ReasonAttempts, At: time.Now()})
 	if err != nil {
@@ -122,17 +122,52 @@ func (s *Stream) revive(ref stored) {
 	}
 }
 
-// bury keeps a dead letter.
+// obituary is a dead letter of an event that is not settled yet. It is kept once,
+// however often its note fails behind it.
+type obituary struct {
+	done chan struct{} // closed when err is known
+	err  error
+}
+
+// bury keeps a dead letter, unless it is kept.
 func (c *Consumer) bury(e *bus.Event, attempts int, reason string) error {
-	if err := c.hub.bury(DeadLetter{Event: e, Consumer: c.spec.Name, Named: true, Attempts: attempts, Reason: reason, At: time.Now()}); err != nil {
-		return err
+	c.mu.Lock()
+	l, there := c.letters[e.Index]
+	if !there {
+		l = &obituary{done: make(chan struct{})}
+		c.letters[e.Index] = l
 	}
+	c.mu.Unlock()
+	if there {
+		<-l.done
+		return l.err
+	}
+	l.err = c.hub.bury(DeadLetter{Event: e, Consumer: c.spec.Name, Named: true, Attempts: attempts, Reason: reason, At: time.Now()})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.count.dead++
-	c.given.add(e.Id)
-	if reason == ReasonTerm {
-		c.termed.add(e.Id)
+	defer close(l.done)
+	if l.err != nil {
+		delete(c.letters, e.Index)
+		return l.err
 	}
+	c.count.dead++
 	return nil
+}
+
+// remember notes what a decision says of dead letters. The caller holds c.mu.
+func (c *Consumer) remember(d *decision) {
+	if d.state != nil || len(d.reopened) > 0 { // they may come again, and be settled
+		c.given, c.termed = recentIDs{}, recentIDs{}
+		clear(c.letters)
+		return
+	}
+	for _, e := range d.settled {
+		delete(c.letters, e.index)
+		switch d.reason {
+		case ReasonAttempts:
+			c.given.add(e.id)
+		case ReasonTerm:
+			c.termed.add(e.id)
+		}
+	}
 }

@@ -53,6 +53,7 @@
 //	Consumer.turn → Consumer.mu → feed.mu → Stream.mu → view.mu
 //	Stream.mu → queue.mu
 //	inboxes.mu → Stream.mu, Inbox.mu
+//	Consumer.turn → notes.mu
 //	anything → Hub.mu
 //
 // feed.mu is held while a batch is handed out: in it run Format.Encode and

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"time"
 
 	"example.com/bus"
@@ -15,6 +16,7 @@ type flight struct {
 	due     time.Time // deadline of the delivery, or when it may go out again
 	slot    int       // in flights.heap
 	owner   *Member   // of a named consumer: who has it; nil: nobody
+	noted   bool      // what is said of it is being written down, or that has failed
 	dying   bool      // it has had its last attempt, and becomes a dead letter
 	twin    *flight   // another event with the same id, delivered later
 
@@ -43,13 +45,14 @@ type flights struct {
 const flightBytes = 16 << 20
 
 func newFlights(s *Stream, spec AckSpec) *flights {
-	if spec.Redelivery == 0 {
-		spec.Redelivery = defaultRedelivery
-	}
-	if spec.Inflight == 0 {
-		spec.Inflight = defaultInflight
-	}
-	return &flights{spec: spec, stream: s, byID: make(map[string]*flight)}
+	return &flights{spec: spec.complete(), stream: s, byID: make(map[string]*flight)}
+}
+
+// complete puts the defaults in the place of what is not said.
+func (a AckSpec) complete() AckSpec {
+	a.Redelivery = cmp.Or(a.Redelivery, defaultRedelivery)
+	a.Inflight = cmp.Or(a.Inflight, defaultInflight)
+	return a
 }
 
 func (fs *flights) count() int {
@@ -104,7 +107,11 @@ func (fs *flights) launch(c *cursor, e *bus.Event, now time.Time) *flight {
 // bringBack takes an event in that was delivered before, by a stream that is
 // gone, and waits to go out again.
 func (fs *flights) bringBack(c *cursor, e *bus.Event, before *Attempt) {
-	fs.enter(&flight{event: e, cursor: c, attempt: before.Count, due: before.Due})
+	due := before.Due
+	if due.IsZero() { // a deadline of nothing is none
+		due = time.Now()
+	}
+	fs.enter(&flight{event: e, cursor: c, attempt: before.Count, due: due})
 }
 
 // enter takes a flight in.

@@ -24,7 +24,7 @@ func (c *Consumer) Reopen(index uint64) error {
 }
 
 // Change gives the consumer other settings for acknowledgement, for what is
-// delivered from now on. Its subjects stay.
+// delivered from now on. Its subjects stay, and what is out stays out.
 func (c *Consumer) Change(ack AckSpec) error {
 	if err := checkAck(&ack); err != nil {
 		return err
@@ -35,9 +35,18 @@ func (c *Consumer) Change(ack AckSpec) error {
 	defer c.mu.Unlock()
 	c.spec.Ack = ack
 	if c.stream != nil {
-		c.move(c.stream.progress())
+		c.stream.change(ack)
+		c.share()
+		c.queue.all()
 	}
 	return nil
+}
+
+// change has a stream deliver by other settings from now on.
+func (s *Stream) change(ack AckSpec) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flights.spec = ack.complete()
 }
 
 // Pause stops giving events out, or goes on. What is out stays out.
@@ -48,18 +57,29 @@ func (c *Consumer) Pause(paused bool) {
 	c.queue.all()
 }
 
-// Forget takes a consumer out. Its members end with err. A second call does
-// nothing.
-func (h *Hub) Forget(c *Consumer, err error) {
+// Forget takes a consumer out, once keep has written that down: no note of it
+// comes behind, where it would be taken for one of the next consumer of that name,
+// and nobody joins meanwhile. Its members end with end, as do those who acknowledge.
+// With an error of keep it is as it was. keep is called with the consumer locked:
+// it may ask for IdleFor and State and no more. A second call only calls keep.
+func (h *Hub) Forget(c *Consumer, end error, keep func() error) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	c.notes.stop(end)
+	if err := keep(); err != nil {
+		c.notes.stop(nil)
+		return err
+	}
 	h.mu.Lock()
 	if key := (consumerKey{c.spec.Namespace, c.spec.Name}); h.named[key] == c {
 		delete(h.named, key)
 	}
 	h.mu.Unlock()
 	c.mu.Lock()
-	c.end = cmp.Or(c.end, err)
+	c.end = cmp.Or(c.end, end)
 	c.mu.Unlock()
 	c.queue.all()
+	return nil
 }
 
 // move puts the consumer at a place. Who is connected goes on from there. The

@@ -27,7 +27,8 @@ type Member struct {
 	held  int // unacknowledged events that it has; guarded by Stream.mu, as is share
 	share int // how many it may have
 
-	waits bool // it stands in the queue, whose lock guards this
+	waits bool      // it stands in the queue, whose lock guards this
+	due   time.Time // and this: when it will look again by itself; zero: not at all
 }
 
 // MemberSpec says how a connection takes from a named consumer.
@@ -174,10 +175,35 @@ func (q *queue) all() {
 	q.waiting, q.again = q.waiting[:0], true
 }
 
-// rest lets a member wait, unless it has to look again.
-func (q *queue) rest(m *Member) bool {
+// arm sees to it that somebody who can take is there when something is due. Who
+// has it may be stuck with its connection, and those who have waited for longer
+// do not know of it.
+func (q *queue) arm(due time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	free := -1
+	for i, m := range q.waiting {
+		switch {
+		case m.full.Load():
+		case !m.due.IsZero() && !m.due.After(due):
+			return
+		case free < 0:
+			free = i
+		}
+	}
+	if free >= 0 && !due.IsZero() {
+		m := q.waiting[free]
+		q.remove(free)
+		m.notify() // it looks, and waits until then
+	}
+}
+
+// rest lets a member wait, unless it has to look again. due is when it will by
+// itself.
+func (q *queue) rest(m *Member, due time.Time) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	m.due = due
 	if q.again && !m.full.Load() {
 		q.again = false
 		return false

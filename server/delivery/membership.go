@@ -1,6 +1,9 @@
 package delivery
 
-import "time"
+import (
+	"io"
+	"time"
+)
 
 // take is a member's Poll. Members take in turns, so the stream has one goroutine
 // at a time, as it wants.
@@ -16,12 +19,17 @@ func (c *Consumer) take(m *Member) (chunk Chunk, idle bool, due time.Time, err e
 		return Chunk{}, false, due, ErrClosed
 	case end != nil:
 		return Chunk{}, false, due, end
+	case paused && s.ended(m) != nil:
+		return Chunk{}, false, due, io.EOF
 	case paused:
-		return Chunk{}, c.queue.rest(m), due, nil
+		return Chunk{}, c.queue.rest(m, due), due, nil
 	}
 	s.lend(m)
 	chunk, idle, err = s.collect()
-	due, starved, over := s.takeBack(m)
+	due, next, starved, over := s.takeBack(m)
+	if !chunk.Empty() || !due.Equal(next) { // else it is there itself
+		c.queue.arm(next)
+	}
 	c.tell(&chunk)
 	if err != nil {
 		c.queue.all() // it ends for everybody
@@ -40,7 +48,7 @@ func (c *Consumer) take(m *Member) (chunk Chunk, idle bool, due time.Time, err e
 	if over != nil {
 		return chunk, false, time.Time{}, over
 	}
-	return chunk, c.queue.rest(m), due, nil
+	return chunk, c.queue.rest(m, due), due, nil
 }
 
 // lend has the stream count what it gives towards a member.
@@ -51,18 +59,28 @@ func (s *Stream) lend(m *Member) {
 }
 
 // takeBack ends that. due is when the member has to come again without being
-// called, starved says that there was more than it could have, and over is io.EOF
-// when it has had all that it came for.
-func (s *Stream) takeBack(m *Member) (due time.Time, starved bool, over error) {
+// called, next when somebody has to, starved says that there was more than it
+// could have, and over is io.EOF when it has had all that it came for.
+func (s *Stream) takeBack(m *Member) (due, next time.Time, starved bool, over error) {
 	delivered := s.cursors[0].feed.delivered.Load()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taker = nil
-	if due, _ = s.flights.due(); m.isFull() {
+	next, _ = s.flights.due()
+	if m.isFull() {
 		s.flights.expire(m, time.Now())
+	}
+	if due = next; m.isFull() { // also after that: it may have had all that it came for
 		due = s.flights.dueOf(m) // what is due of others is theirs
 	}
-	return due, s.starved, m.over(s.cursors[0].position(delivered), s.flights.full())
+	return due, next, s.starved, m.over(s.cursors[0].position(delivered), s.flights.full())
+}
+
+// ended returns io.EOF when a bounded member need not wait for what is paused.
+func (s *Stream) ended(m *Member) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return m.over(0, true)
 }
 
 // tell counts what a chunk says. Its dead letters are none before they are kept.
@@ -110,8 +128,9 @@ func (c *Consumer) sleep() {
 	c.stream = nil
 }
 
-// release takes from a member what it has. What is leased stays out, all else may
-// go out again now.
+// release takes from a member what it has. What is leased stays out, as does what
+// is being acknowledged: who says so often leaves at once. All else may go out
+// again now.
 func (s *Stream) release(m *Member) {
 	now := time.Now()
 	s.mu.Lock()
@@ -121,7 +140,7 @@ func (s *Stream) release(m *Member) {
 			continue
 		}
 		fl.give(nil)
-		if !m.lease {
+		if !m.lease && !fl.noted {
 			s.flights.reschedule(fl, now)
 		}
 	}

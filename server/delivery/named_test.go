@@ -22,6 +22,7 @@ type book struct {
 	dead   []DeadLetter
 	lost   error // of dead letters
 	hold   chan struct{}
+	refuse func(Note) error
 }
 
 func newBook() *book { return &book{at: make(map[string]*Progress)} }
@@ -37,6 +38,11 @@ func (b *book) Write(_ context.Context, n Note) error {
 	defer b.mu.Unlock()
 	if b.failed != nil {
 		return b.failed
+	}
+	if b.refuse != nil {
+		if err := b.refuse(n); err != nil {
+			return err
+		}
 	}
 	b.notes++
 	if b.at[n.Consumer] == nil {
@@ -213,19 +219,27 @@ func TestAnEventWakesOneOfThoseWhoWait(t *testing.T) {
 		for range woken {
 			n.m.publish("a.x")
 			synctest.Wait()
-			for i, m := range members {
-				if woken[i] > 0 {
-					woken[i] = 0
-					if chunk, _, err := m.Poll(); err != nil || len(chunk.Deliveries) != 1 {
-						t.Fatalf("member %d: got %s and %v, want the event it was woken for", i, show(chunk), err)
+			looked, took := 0, 0
+			for range members { // who is woken may have to wake another, who is to know when it is due
+				for i, m := range members {
+					for ; woken[i] > 0; woken[i] = 0 {
+						chunk, _, err := m.Poll()
+						if looked++; err != nil {
+							t.Fatalf("member %d: %v", i, err)
+						}
+						if took += len(chunk.Deliveries); len(chunk.Deliveries) > 0 {
+							m.Poll()
+						}
 					}
-					members[i].Poll()
 				}
+			}
+			if took != 1 || looked > 2 {
+				t.Fatalf("%d looked and took %d events, want 1 taken by one of 2 at most", looked, took)
 			}
 		}
 		for i, m := range members {
-			if m.held != 1 {
-				t.Errorf("member %d has %d events, want 1: the work goes around", i, m.held)
+			if m.held > 2 {
+				t.Errorf("member %d has %d of 3 events, want the work to go around", i, m.held)
 			}
 		}
 	})
@@ -365,7 +379,9 @@ func TestAConsumerIsPausedMovedChangedAndEnded(t *testing.T) {
 		wantChunk(t, m, "a.x 2(2)\na.x 3(2)\n")
 		nothing(t, m, 4*time.Second)
 		wantChunk(t, m, "a.x 2(3)\na.x 3(3)\n")
-		n.h.Forget(n.c, bus.ErrUnknownConsumer)
+		if err := n.h.Forget(n.c, bus.ErrUnknownConsumer, func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := m.Next(t.Context()); !errors.Is(err, bus.ErrUnknownConsumer) {
 			t.Fatalf("got %v, want the reason it was ended with", err)
 		}

@@ -33,7 +33,7 @@ func (h *Hub) Drop(namespace string, err error) {
 	}
 	h.mu.Unlock()
 	for _, c := range h.Consumers(namespace) {
-		h.Forget(c, err)
+		h.Forget(c, err, func() error { return nil }) // what was written of it goes with the namespace
 	}
 	for _, s := range streams {
 		s.finish(err)

@@ -2,8 +2,12 @@ package delivery
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"example.com/bus"
 )
 
 // notes is what a named consumer has to write down. One note is under way at a
@@ -15,13 +19,16 @@ type notes struct {
 	mu       sync.Mutex // guards the rest; Consumer.mu is not taken under it
 	waiting  []*decision
 	writing  bool
-	since    int  // bytes of notes since the last one with all there is
-	begun    bool // there was one
+	quiet    *sync.Cond // says that nobody is; its lock is mu
+	ended    error      // no more is taken
+	since    int        // bytes of notes since the last one with all there is
+	begun    bool       // there was one
 }
 
 // decision is what one caller wants to be durable.
 type decision struct {
 	settled  []stored
+	reason   string // for which what is settled became dead letters; "": it was acknowledged
 	again    []retry
 	state    *Progress // instead of where it is
 	reopened []uint64
@@ -55,6 +62,10 @@ const mostStateBytes = 256 << 10
 func (n *notes) commit(d *decision) error {
 	d.done = make(chan struct{})
 	n.mu.Lock()
+	if err := n.ended; err != nil {
+		n.mu.Unlock()
+		return err
+	}
 	n.waiting = append(n.waiting, d)
 	if !n.writing {
 		ctx, ok := n.consumer.hub.enter()
@@ -71,6 +82,17 @@ func (n *notes) commit(d *decision) error {
 	return d.err
 }
 
+// stop refuses what comes with err and waits for what is under way; with nil it
+// takes notes again.
+func (n *notes) stop(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended = err
+	for n.writing {
+		n.quiet.Wait()
+	}
+}
+
 // write writes until nothing waits.
 func (n *notes) write(ctx context.Context) {
 	defer n.consumer.hub.leave()
@@ -80,12 +102,17 @@ func (n *notes) write(ctx context.Context) {
 		n.waiting = nil
 		if len(batch) == 0 {
 			n.writing = false
+			n.quiet.Broadcast()
 			n.mu.Unlock()
 			return
 		}
 		n.mu.Unlock()
-		note := n.compose(batch)
+		note, added := n.compose(batch)
 		err := n.consumer.hub.journal.Write(ctx, note)
+		if added && errors.Is(err, bus.ErrTooLarge) { // what is said now must not fail over what was said before
+			note.State = nil
+			err = n.consumer.hub.journal.Write(ctx, note)
+		}
 		if err == nil {
 			n.consumer.act(batch)
 			n.written(&note)
@@ -97,26 +124,42 @@ func (n *notes) write(ctx context.Context) {
 	}
 }
 
-// compose makes one note of several decisions.
-func (n *notes) compose(batch []*decision) Note {
+// compose makes one note of several decisions. added reports that it says all
+// there is though no decision does.
+func (n *notes) compose(batch []*decision) (note Note, added bool) {
 	c := n.consumer
-	note := Note{Namespace: c.spec.Namespace, Consumer: c.spec.Name}
+	note = Note{Namespace: c.spec.Namespace, Consumer: c.spec.Name}
 	for _, d := range batch {
 		if d.state != nil {
 			note.State, note.Settled, note.Again, note.Reopened = d.state, nil, nil, nil
 		}
 		d.tell(&note)
 	}
+	note.Reopened = slices.DeleteFunc(note.Reopened, func(index uint64) bool { return settledBehind(batch, index) })
 	if note.State == nil && n.wantsAll() {
 		c.mu.Lock()
 		at := c.progress()
 		all := at.clone()
 		c.mu.Unlock()
 		if all.size() <= mostStateBytes {
-			note.State = &all
+			note.State, added = &all, true
 		}
 	}
-	return note
+	return note, added
+}
+
+// settledBehind reports whether an event was acknowledged behind the last word
+// that reopens it: read back, reopening comes last.
+func settledBehind(batch []*decision, index uint64) (settled bool) {
+	for _, d := range batch {
+		switch {
+		case slices.Contains(d.reopened, index):
+			settled = false
+		case slices.ContainsFunc(d.settled, func(e stored) bool { return e.index == index }):
+			settled = true
+		}
+	}
+	return settled
 }
 
 // wantsAll reports whether the next note has to say all there is: the first does,
@@ -135,7 +178,9 @@ func (n *notes) written(note *Note) {
 		n.since = -2 * note.size() // so that saying all stays the smaller part
 		return
 	}
-	n.since += note.size()
+	if n.since += note.size(); !n.begun || n.since > 2*fullNoteBytes {
+		n.begun, n.since = true, 0 // all there is was too large: not before as much again
+	}
 }
 
 // act does what was written down.
@@ -144,6 +189,7 @@ func (c *Consumer) act(batch []*decision) {
 	defer c.mu.Unlock()
 	c.count.moved = time.Now()
 	for _, d := range batch {
+		c.remember(d)
 		switch {
 		case d.state != nil:
 			c.move(*d.state)
@@ -196,7 +242,11 @@ func (s *Stream) act(d *decision) {
 		}
 	}
 	for _, r := range d.again {
-		if fl := s.flights.at(r.stored); fl != nil && !fl.dying {
+		fl := s.flights.at(r.stored)
+		if c := s.cursors[0]; fl == nil && r.index >= c.pos {
+			c.owed.again(Attempt{Index: r.index, Count: r.count, Due: r.due})
+		}
+		if fl != nil && !fl.dying && fl.attempt == r.count { // or it was delivered again meanwhile
 			fl.give(nil)
 			s.flights.reschedule(fl, r.due)
 		}

@@ -97,6 +97,12 @@ func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, up
 		p.delivered = s.cursors[0].feed.delivered.Load()
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		before, _ := s.flights.due()
+		defer func() { // those who wait sleep until what was the first deadline
+			if due, ok := s.flights.due(); ok && due.Before(before) {
+				c.queue.wake()
+			}
+		}()
 	}
 	for _, id := range ids {
 		index := uint64(0)
@@ -155,7 +161,8 @@ func (p *plan) take(fl *flight) {
 		fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
 		return
 	case v.Kind == Nak && fs.spent(fl):
-		fs.reschedule(fl, now) // whoever looks next gives it up
+		fl.give(nil) // or who has it, and no more room, would not be called
+		fs.reschedule(fl, now)
 		c.queue.wake()
 		return
 	case v.Kind == Nak:
@@ -166,7 +173,8 @@ func (p *plan) take(fl *flight) {
 	default:
 		p.settled = append(p.settled, stored{e.Index, e.Id})
 	}
-	// It may not time out while this is written down.
+	// It may not time out, nor go to another, while this is written down.
+	fl.noted = true
 	fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
 }
 
@@ -225,7 +233,7 @@ func (p *plan) takeBelow(index uint64) {
 func (p *plan) read() error {
 	c := p.of
 	for _, index := range p.unread {
-		p.settled = append(p.settled, stored{index: index})
+		ref := stored{index: index}
 		r := c.hub.src.Reader(c.spec.Namespace, index)
 		events, err := r.Next()
 		r.Close()
@@ -233,8 +241,10 @@ func (p *plan) read() error {
 			return err
 		}
 		if err == nil && events[0].Index == index {
-			p.said = append(p.said, Settled{Event: &events[0], EventID: events[0].Id})
+			ref.id = events[0].Id // by which it is found, should somebody take it meanwhile
+			p.said = append(p.said, Settled{Event: &events[0], EventID: ref.id})
 		}
+		p.settled = append(p.settled, ref)
 	}
 	return nil
 }
@@ -245,6 +255,9 @@ func (c *Consumer) carryOut(p *plan) error {
 		if err := c.bury(d.Event, d.Attempt, ReasonTerm); err != nil {
 			return err
 		}
+	}
+	if p.verdict.Kind == Term {
+		p.reason = ReasonTerm
 	}
 	if len(p.settled)+len(p.again) > 0 {
 		if err := c.notes.commit(&p.decision); err != nil {

@@ -69,6 +69,9 @@ func (p *Progress) settle(index uint64) {
 // again notes a delivery that did not do. Of an event that was settled meanwhile
 // nothing is noted: it would be delivered behind a durable acknowledgement.
 func (p *Progress) again(a Attempt) {
+	if p == nil {
+		return
+	}
 	if _, owed := p.owes(a.Index); !owed {
 		return
 	}
@@ -90,6 +93,18 @@ func (p *Progress) reopen(index uint64) {
 	}
 	i, _ := p.find(index)
 	p.Open = slices.Insert(p.Open, i, Attempt{Index: index})
+}
+
+// Within returns the progress in a log that ends at an index, and whether it was
+// ahead of that: it is of a log that had more, and what comes to stand there now
+// was never delivered.
+func (p *Progress) Within(next uint64) (at Progress, ahead bool) {
+	at = p.clone()
+	at.Next = min(p.Next, next)
+	open, _ := p.find(next)
+	done, _ := slices.BinarySearch(p.Done, next)
+	at.Open, at.Done = at.Open[:open], at.Done[:done]
+	return at, p.Next > next || open < len(p.Open) || done < len(p.Done)
 }
 
 // passed forgets what lies below a position.

@@ -38,7 +38,7 @@ func (s *Stream) redeliver() {
 			return
 		}
 		fl.attempt++
-		fl.sentAt = now
+		fl.sentAt, fl.noted = now, false
 		s.flights.reschedule(fl, now.Add(s.flights.spec.wait(fl.attempt)))
 		fl.give(s.taker)
 		s.deliver(fl.event, fl.attempt, fl.namespace())

@@ -29,11 +29,22 @@ func (e *Engine) add(name string, o Options) error {
 	if err != nil {
 		return err
 	}
-	n.room = e.room
+	n.room = e.roomOf(name)
 	logs := maps.Clone(*e.logs.Load())
 	logs[name] = n
 	e.logs.Store(&logs)
 	return nil
+}
+
+// roomOf is what a log may take of the disk. Acknowledgements may take what is
+// kept free of events: with none of them the same events would go round for ever.
+func (e *Engine) roomOf(name string) *headroom {
+	if name != bus.ConsumersNamespace {
+		return e.room
+	}
+	o := e.options
+	o.MinFree = 0
+	return newHeadroom(e.dir, o)
 }
 
 // Keep sees to it that a log of the bus's own is open, and makes it when it is
@@ -64,6 +75,9 @@ func (e *Engine) Keep(name string) error {
 	}
 	o := e.options
 	o.MaxEvent = min(2*o.maxEvent()+ownOverhead, MaxEventLimit) // a dead letter has an event in it
+	if name == bus.ConsumersNamespace {                         // what --max-event allows to publishers has nothing to do with it
+		o.MaxEvent = MaxEventLimit
+	}
 	if err := e.add(name, o); err != nil {
 		return told("the log "+name+" cannot be opened", err)
 	}
@@ -80,7 +94,9 @@ const ownOverhead = 1 << 20
 var ownLogs = []string{bus.DeadNamespace, bus.ConsumersNamespace, bus.NamespacesNamespace}
 
 // reopenOwn opens the logs of the bus's own that are there: what they say must not
-// be passed over in silence.
+// be passed over in silence. Without that of the namespaces, some would be missing
+// and nobody know it; one of the others that cannot be opened is no reason not to
+// publish, and is told again to who needs it.
 func (e *Engine) reopenOwn() error {
 	if e.root == nil || e.options.ReadOnly {
 		return nil
@@ -89,8 +105,11 @@ func (e *Engine) reopenOwn() error {
 		if _, err := os.Lstat(filepath.Join(e.dir, name+logExt)); errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if err := e.Keep(name); err != nil {
+		switch err := e.Keep(name); {
+		case err != nil && name == bus.NamespacesNamespace:
 			return err
+		case err != nil:
+			e.options.Logger.Error("a log of the bus's own cannot be opened", "namespace", name, "error", err)
 		}
 	}
 	return nil

@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"example.com/bus"
+	"example.com/bus/immuta/faultfs"
 )
 
 func TestALogOfTheBusItselfIsMadeWhenItIsAskedForAndIsThereAgainLater(t *testing.T) {
@@ -120,5 +122,38 @@ func TestANamespaceIsDeclaredBesideTheOpenOnesAndRemovedWithAllThatWasMadeOfIt(t
 	mustClose(t, e)
 	if err := e.Declare("late"); !errors.Is(err, bus.ErrUnavailable) {
 		t.Errorf("after Close: got %v, want %v", err, bus.ErrUnavailable)
+	}
+}
+
+func TestAcknowledgementsAreTakenWhereEventsAreRefusedForWantOfRoom(t *testing.T) {
+	e := openTest(t, t.TempDir(), Options{Namespaces: []string{"orders"}, MinFree: 1 << 20, free: func() (int64, error) { return 1 << 19, nil }})
+	if err := e.Keep(bus.ConsumersNamespace); err != nil {
+		t.Fatal(err)
+	}
+	for subject, want := range map[string]error{"orders.created": bus.ErrInsufficientSpace, "_consumers_.orders.billing": nil} {
+		err := e.Append(context.Background(), bus.Namespace(subject), []bus.Event{{Subject: subject, Payload: []byte("1")}})
+		if !errors.Is(err, want) {
+			t.Errorf("%s: got %v, want %v", subject, err, want)
+		}
+	}
+}
+
+func TestALogOfTheBusItselfThatCannotBeMadeIsToldAsADiskThatFails(t *testing.T) {
+	for _, c := range []struct{ failure, want error }{{syscall.ENOSPC, bus.ErrInsufficientSpace}, {syscall.EIO, bus.ErrStorage}} {
+		files := faultfs.New()
+		e := openTest(t, "data", Options{Namespaces: []string{"orders"}, FS: files})
+		files.Inject(func(call faultfs.Call) error {
+			if call.Op == "create" {
+				return c.failure
+			}
+			return nil
+		})
+		if err := e.Keep(bus.DeadNamespace); !errors.Is(err, c.want) {
+			t.Errorf("%v: got %v, want %v", c.failure, err, c.want)
+		}
+		files.Inject(nil)
+		if err := e.Keep(bus.DeadNamespace); err != nil {
+			t.Errorf("and then: got %v, want it to be made", err)
+		}
 	}
 }

@@ -24,8 +24,31 @@ const (
 	subjectsSuffix = ".subjects"
 )
 
-// Discover returns the namespaces whose logs are in the directory, sorted.
+// Discover returns the namespaces whose logs are in the directory, sorted. Logs
+// of the bus's own are not among them.
 func Discover(dir string) ([]string, error) {
+	return discover(dir, func(name string) bool { return bus.CheckNamespace(name) == nil })
+}
+
+// DiscoverOwn returns the logs of the bus's own that are in the directory, sorted:
+// what named consumers have come to, dead letters, and what was declared at run
+// time.
+func DiscoverOwn(dir string) ([]string, error) { return discover(dir, isOwnLog) }
+
+// isOwnLog reports whether a name is that of a log of the bus's own.
+func isOwnLog(name string) bool {
+	return slices.Contains(ownLogs, name)
+}
+
+// checkLogName refuses what cannot be the name of a log, whoever's it is.
+func checkLogName(name string) error {
+	if isOwnLog(name) {
+		return nil
+	}
+	return bus.CheckNamespace(name)
+}
+
+func discover(dir string, wanted func(string) bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, withUID(err)
@@ -34,7 +57,7 @@ func Discover(dir string) ([]string, error) {
 	for _, entry := range entries {
 		name, ok := strings.CutSuffix(entry.Name(), logExt)
 		name = withoutFirst(name)
-		if ok && entry.Type().IsRegular() && bus.CheckNamespace(name) == nil {
+		if ok && entry.Type().IsRegular() && wanted(name) {
 			names = append(names, name)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"example.com/bus"
 	"example.com/bus/immuta"
 )
 
@@ -31,7 +30,7 @@ func Repair(dir, name string, o Options, write bool) (Repaired, error) {
 
 func repair(dir, name string, o Options, write bool) (Repaired, error) {
 	r := Repaired{Namespace: name}
-	if err := bus.CheckNamespace(name); err != nil {
+	if err := checkLogName(name); err != nil {
 		return r, err
 	}
 	if o.FS == nil {

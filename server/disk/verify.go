@@ -37,7 +37,7 @@ func (r *Report) Good() bool { return len(r.Damage) == 0 && r.Strange == 0 }
 // the outer checksums are checked. Damage is in the report; the error is for
 // what cannot be read at all.
 func Verify(dir, name string, sealing immuta.Sealing) (Report, error) {
-	if err := bus.CheckNamespace(name); err != nil {
+	if err := checkLogName(name); err != nil {
 		return Report{}, err
 	}
 	if err := checkLogFile(filepath.Join(dir, name+logExt)); err != nil {
