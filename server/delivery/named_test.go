@@ -52,6 +52,13 @@ func (b *book) Write(_ context.Context, n Note) error {
 	return nil
 }
 
+// fail has what comes fail, nil: no more.
+func (b *book) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = err
+}
+
 // delay makes notes wait until release is called.
 func (b *book) delay() (release func()) {
 	b.mu.Lock()

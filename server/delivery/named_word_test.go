@@ -204,7 +204,7 @@ func TestADeadLetterWhoseNoteFailsIsKeptOnce(t *testing.T) {
 		n.m.publish("a.x", "a.x")
 		m := n.join(MemberSpec{})
 		wantChunk(t, m, "a.x 1(1)\na.x 2(1)\n")
-		n.book.failed = errors.New("the disk is gone")
+		n.book.fail(errors.New("the disk is gone"))
 		for range 2 {
 			if _, err := n.c.Settle([]string{eventID("a", 2)}, Verdict{Kind: Term}, false); err == nil {
 				t.Fatal("got no error, want that of the journal")
@@ -215,7 +215,7 @@ func TestADeadLetterWhoseNoteFailsIsKeptOnce(t *testing.T) {
 		m = n.join(MemberSpec{})
 		defer m.Close()
 		nothing(t, m, time.Hour)
-		n.book.failed = nil
+		n.book.fail(nil)
 		nothing(t, m, time.Minute)
 		if len(n.book.dead) != 2 || n.c.State().Unacked != 0 {
 			t.Fatalf("got %d dead letters and %+v, want one for each of 2 events, and nothing left", len(n.book.dead), n.c.State())
@@ -229,11 +229,11 @@ func TestATermThatIsSaidAgainIsTakenAgain(t *testing.T) {
 		m := n.join(MemberSpec{})
 		wantChunk(t, m, "a.x 1(1)\na.x 2(1)\n")
 		m.Close()
-		n.book.failed = errors.New("the disk is gone")
+		n.book.fail(errors.New("the disk is gone"))
 		if _, err := n.c.Settle([]string{eventID("a", 1)}, Verdict{Kind: Term}, false); err == nil {
 			t.Fatal("got no error, want that of the journal")
 		}
-		n.book.failed = nil
+		n.book.fail(nil)
 		if got := n.settle(Verdict{Kind: Term}, false, 1); got != " 1" {
 			t.Fatalf("got%s, want 1: the first time it was not kept", got)
 		}
