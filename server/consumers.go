@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"example.com/bus"
@@ -23,6 +24,10 @@ type consumers struct {
 	server *Server
 	ends   map[string]uint64 // of the namespaces, when the server began
 
+	written   atomic.Uint64 // entries, since the server began
+	rewriteAt atomic.Int64  // bytes of the log
+	rewriting atomic.Bool
+
 	mu       patient // guards the rest, and is held while one is made, changed or deleted
 	loaded   bool
 	watching bool // for those that nobody uses any more
@@ -32,6 +37,7 @@ type consumers struct {
 // serve says whose consumers they are. Nothing is published meanwhile.
 func (c *consumers) serve(s *Server) {
 	c.server, c.ends, c.mu = s, make(map[string]uint64), make(patient, 1)
+	c.rewriteAt.Store(s.config.rewriteConsumers)
 	for _, namespace := range s.engine.Namespaces() {
 		_, c.ends[namespace] = s.engine.Bounds(namespace)
 	}
@@ -236,7 +242,11 @@ func (c *consumers) write(ctx context.Context, name consumerName, entry consumer
 	if err != nil {
 		return err
 	}
-	return c.server.engine.Append(ctx, bus.ConsumersNamespace, []bus.Event{{Subject: consumerSubject(name), Payload: payload}})
+	err = c.server.engine.Append(ctx, bus.ConsumersNamespace, []bus.Event{{Subject: consumerSubject(name), Payload: payload}})
+	if err == nil {
+		c.grew()
+	}
+	return err
 }
 
 // find returns a named consumer that is there.

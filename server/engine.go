@@ -67,6 +67,10 @@ type Engine interface {
 	// bus.ErrTooManySubjects.
 	Newest(ctx context.Context, namespace string, patterns []bus.Pattern, most int) (indexes []uint64, next uint64, lost []bus.DamageError, err error)
 
+	// Purge deletes the events of a namespace below an index, as far as the engine
+	// can: some of them may stay. It is for the bus's own logs, too.
+	Purge(ctx context.Context, namespace string, before uint64) error
+
 	// Bounds returns the first index kept and one past the last readable; they are
 	// the same when nothing is kept. The first moves when old events are deleted,
 	// which an engine may do at any time by a policy of its own. Lost events between

@@ -9,3 +9,9 @@ func (s *Server) PlainConns() int {
 
 // BoundOpenDead sets how many open dead letters of a namespace are kept in mind.
 func (s *Server) BoundOpenDead(most int) { s.letters.most = most }
+
+// RewriteConsumersAt sets at how many bytes the log of named consumers is written
+// anew.
+func RewriteConsumersAt(bytes int64) func(*Config) {
+	return func(c *Config) { c.rewriteConsumers = bytes }
+}

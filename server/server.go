@@ -49,6 +49,8 @@ type Config struct {
 	HeadTimeout  time.Duration // for request headers to arrive; 5 s
 	MaxStreamAge time.Duration // after which a stream is ended for a reconnect; 0: never
 
+	rewriteConsumers int64 // bytes of the log of named consumers at which it is written anew
+
 	Admin bool // whoever can reach Handler may declare and delete namespaces; ServeAdmin lets him in any case
 
 	Origins []string // browser origins allowed beside our own and loopback; "*" for all
@@ -65,6 +67,9 @@ func (c Config) withDefaults() Config {
 	c.limitDefaults()
 	setDefault(&c.DedupWindow, 10*time.Minute)
 	setDefault(&c.DedupKeys, 1_000_000)
+	if c.rewriteConsumers == 0 {
+		c.rewriteConsumers = rewriteConsumersAt
+	}
 	setDefault(&c.Heartbeat, 15*time.Second)
 	setDefault(&c.WriteTimeout, 30*time.Second)
 	setDefault(&c.BodyTimeout, 30*time.Second)

@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// Note writes all there is to the Journal, so that what it had before is not needed
+// any more. It returns once that is durable.
+func (c *Consumer) Note() error { return c.notes.commit(&decision{all: true}) }
+
 // Reset puts the consumer at a place: what is owed there is delivered, also when it
 // was settled before, and nothing else. It returns once that is
 // durable. What is out goes on being out to nobody: its acknowledgement finds the

@@ -31,6 +31,7 @@ type decision struct {
 	reason   string // for which what is settled became dead letters; "": it was acknowledged
 	again    []retry
 	state    *Progress // instead of where it is
+	all      bool      // nothing is decided, but all there is said
 	reopened []uint64
 	done     chan struct{}
 	err      error
@@ -109,8 +110,9 @@ func (n *notes) write(ctx context.Context) {
 		n.mu.Unlock()
 		note, added := n.compose(batch)
 		err := n.consumer.hub.journal.Write(ctx, note)
+		tooLarge := error(nil)
 		if added && errors.Is(err, bus.ErrTooLarge) { // what is said now must not fail over what was said before
-			note.State = nil
+			note.State, tooLarge = nil, err
 			err = n.consumer.hub.journal.Write(ctx, note)
 		}
 		if err == nil {
@@ -118,7 +120,9 @@ func (n *notes) write(ctx context.Context) {
 			n.written(&note)
 		}
 		for _, d := range batch {
-			d.err = err
+			if d.err = err; d.all && err == nil {
+				d.err = tooLarge
+			}
 			close(d.done)
 		}
 	}
@@ -136,12 +140,13 @@ func (n *notes) compose(batch []*decision) (note Note, added bool) {
 		d.tell(&note)
 	}
 	note.Reopened = slices.DeleteFunc(note.Reopened, func(index uint64) bool { return settledBehind(batch, index) })
-	if note.State == nil && n.wantsAll() {
+	asked := slices.ContainsFunc(batch, func(d *decision) bool { return d.all })
+	if note.State == nil && (asked || n.wantsAll()) {
 		c.mu.Lock()
 		at := c.progress()
 		all := at.clone()
 		c.mu.Unlock()
-		if all.size() <= mostStateBytes {
+		if asked || all.size() <= mostStateBytes {
 			note.State, added = &all, true
 		}
 	}

@@ -64,6 +64,11 @@ func (p *Progress) settle(index uint64) {
 	if i, ok := slices.BinarySearch(p.Done, index); !ok {
 		p.Done = slices.Insert(p.Done, i, index)
 	}
+	n := 0 // where all matches, nothing is to be remembered one by one
+	for n < len(p.Done) && p.Done[n] == p.Next {
+		n, p.Next = n+1, p.Next+1
+	}
+	p.Done = p.Done[n:]
 }
 
 // again notes a delivery that did not do. Of an event that was settled meanwhile

@@ -77,6 +77,7 @@ func (e *Engine) Keep(name string) error {
 	o.MaxEvent = min(2*o.maxEvent()+ownOverhead, MaxEventLimit) // a dead letter has an event in it
 	if name == bus.ConsumersNamespace {                         // what --max-event allows to publishers has nothing to do with it
 		o.MaxEvent = MaxEventLimit
+		o.segmentBytes = ownSegment
 	}
 	if err := e.add(name, o); err != nil {
 		return told("the log "+name+" cannot be opened", err)
@@ -89,6 +90,10 @@ func (e *Engine) Keep(name string) error {
 
 // ownOverhead is what an event of the bus's own may have beside what is in it.
 const ownOverhead = 1 << 20
+
+// ownSegment is after how many bytes the log of named consumers rolls: it is
+// written anew now and then, and what is in front of that deleted.
+const ownSegment = 8 << 20
 
 // ownLogs are those that the bus may have made in a directory.
 var ownLogs = []string{bus.DeadNamespace, bus.ConsumersNamespace, bus.NamespacesNamespace}
