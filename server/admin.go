@@ -20,6 +20,7 @@ func (s *Server) admin(mux *http.ServeMux, admin bool) {
 	s.get(mux, "/v1/time", s.time)
 	s.get(mux, "/v1/namespaces", s.listNamespaces)
 	mux.HandleFunc("/v1/namespaces/{namespace}", s.namespace(admin))
+	mux.HandleFunc("/v1/namespaces/{namespace}/purge", s.purgeNamespace(admin))
 	s.get(mux, "/v1/namespaces/{namespace}/events/{event}", s.readEvent)
 	s.get(mux, "/v1/namespaces/{namespace}/consumers", s.listConsumers)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}", s.consumer)

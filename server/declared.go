@@ -22,6 +22,7 @@ type declared struct {
 	mu       patient  // guards the rest, and is held while one is declared or deleted
 	atStart  []string // by whoever started the server: those stay
 	known    map[string]declaredState
+	kept     map[string]bus.RetentionInfo
 	failures map[string]string // of those that could not be opened again
 }
 
@@ -34,8 +35,11 @@ const (
 	isDeleted  declaredState = "deleted"
 )
 
+// declaredEntry is one event of the log: what becomes of a namespace, or how much
+// of it is kept from there on.
 type declaredEntry struct {
-	State declaredState `json:"state"`
+	State     declaredState      `json:"state,omitempty"`
+	Retention *bus.RetentionInfo `json:"retention,omitempty"`
 }
 
 // begin declares what was declared before, and finishes what was being deleted.
@@ -48,6 +52,7 @@ func (d *declared) begin() {
 	s := d.server
 	d.atStart = slices.Clone(s.engine.Namespaces())
 	d.known, d.failures = make(map[string]declaredState), make(map[string]string)
+	d.kept = make(map[string]bus.RetentionInfo)
 	if s.engine.Incarnation(bus.NamespacesNamespace) == 0 {
 		return
 	}
@@ -66,6 +71,34 @@ func (d *declared) begin() {
 			}
 		}
 	}
+	d.retainAsBefore()
+}
+
+// retainAsBefore keeps as much as was said while the server ran last, but for
+// namespaces of which whoever has started it says how much.
+func (d *declared) retainAsBefore() {
+	for _, name := range slices.Sorted(maps.Keys(d.kept)) {
+		if d.server.engine.Incarnation(name) == 0 || d.server.engine.Inspect(name).Retention != nil {
+			continue
+		}
+		if err := d.server.engine.Retain(name, d.kept[name]); err != nil {
+			d.fail(name, err)
+		}
+	}
+}
+
+// retain changes how much of a namespace is kept, and remembers it.
+func (d *declared) retain(name string, r bus.RetentionInfo) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.server.engine.Retain(name, r); err != nil {
+		return err
+	}
+	if err := d.write(name, declaredEntry{Retention: &r}); err != nil {
+		return err
+	}
+	d.kept[name] = r
+	return nil
 }
 
 func (d *declared) fail(name string, err error) {
@@ -118,21 +151,35 @@ func (d *declared) note(e *bus.Event) error {
 	if err := decoder.Decode(&entry); err != nil {
 		return err
 	}
-	d.known[name] = entry.State
+	if entry.State != "" {
+		d.known[name] = entry.State
+	}
+	if entry.Retention != nil {
+		d.kept[name] = *entry.Retention
+	}
+	if entry.State == isDeleted {
+		delete(d.kept, name)
+	}
 	return nil
 }
 
 // say writes down what becomes of a namespace, and returns once that is durable.
 func (d *declared) say(name string, state declaredState) error {
+	if err := d.write(name, declaredEntry{State: state}); err != nil {
+		return err
+	}
+	if d.known[name] = state; state == isDeleted {
+		delete(d.kept, name)
+	}
+	return nil
+}
+
+func (d *declared) write(name string, entry declaredEntry) error {
 	if err := d.server.engine.Keep(bus.NamespacesNamespace); err != nil {
 		return err
 	}
-	entry := bus.Event{Subject: bus.NamespacesNamespace + "." + name, Payload: encode(declaredEntry{State: state})}
-	if err := d.server.engine.Append(context.Background(), bus.NamespacesNamespace, []bus.Event{entry}); err != nil {
-		return err
-	}
-	d.known[name] = state
-	return nil
+	e := bus.Event{Subject: bus.NamespacesNamespace + "." + name, Payload: entryOf(entry)}
+	return d.server.engine.Append(context.Background(), bus.NamespacesNamespace, []bus.Event{e})
 }
 
 // declare makes a namespace, and remembers it. made is false when it is there

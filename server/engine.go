@@ -67,6 +67,11 @@ type Engine interface {
 	// bus.ErrTooManySubjects.
 	Newest(ctx context.Context, namespace string, patterns []bus.Pattern, most int) (indexes []uint64, next uint64, lost []bus.DamageError, err error)
 
+	// Retain changes how much of a namespace is kept, from now on: limits that are
+	// zero are none, and MaxAge is as time.ParseDuration reads it. It is not
+	// remembered. bus.ErrInvalidParameter for what cannot be meant.
+	Retain(namespace string, r bus.RetentionInfo) error
+
 	// Purge deletes the events of a namespace below an index, as far as the engine
 	// can: some of them may stay. It is for the bus's own logs, too.
 	Purge(ctx context.Context, namespace string, before uint64) error

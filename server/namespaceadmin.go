@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bytes"
+	"cmp"
+	"encoding/json"
 	"net/http"
-	"strings"
 
 	"example.com/bus"
 )
@@ -22,7 +24,7 @@ func (s *Server) namespace(admin bool) http.HandlerFunc {
 			return
 		case http.MethodPut, http.MethodDelete:
 			if !admin {
-				err = bus.ErrAdminOnly.With("%s %.200s: start the server with bus server --admin, or with --admin-addr for an address of its own", r.Method, r.URL.Path)
+				err = adminOnly(r)
 				break
 			}
 			if r.Method == http.MethodPut {
@@ -48,18 +50,19 @@ func (s *Server) declareNamespace(w http.ResponseWriter, r *http.Request) error 
 	if err := bus.CheckNamespace(name); err != nil {
 		return err
 	}
-	held := s.budget.lease()
-	defer held.end()
-	body, err := readBody(w, r, held, maxSettings, maxSettings)
+	retention, err := s.readRetention(w, r)
 	if err != nil {
 		return err
-	}
-	if text := strings.TrimSpace(string(body)); text != "" && text != "{}" {
-		return bus.ErrInvalidJSON.With("the settings of a namespace are {}, found %.80q", text)
 	}
 	made, err := s.declared.declare(name)
 	if err != nil {
 		return err
+	}
+	if retention != nil {
+		if err := s.declared.retain(name, *retention); err != nil {
+			return err
+		}
+		s.log.Info("the retention of a namespace was changed", "namespace", name, "retention", *retention, "remote", r.RemoteAddr)
 	}
 	status := http.StatusOK
 	if made {
@@ -68,6 +71,87 @@ func (s *Server) declareNamespace(w http.ResponseWriter, r *http.Request) error 
 	}
 	s.writeJSON(w, status, s.inspect(r.Context(), name))
 	return nil
+}
+
+// readRetention reads the body of a declaration: how much is kept, nil when that is
+// to stay as it is.
+func (s *Server) readRetention(w http.ResponseWriter, r *http.Request) (*bus.RetentionInfo, error) {
+	held := s.budget.lease()
+	defer held.end()
+	body, err := readBody(w, r, held, maxSettings, maxSettings)
+	if err != nil || len(bytes.TrimSpace(body)) == 0 {
+		return nil, err
+	}
+	var asked struct {
+		Retention *bus.RetentionInfo `json:"retention"`
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&asked); err != nil || d.More() {
+		return nil, bus.ErrInvalidJSON.With(`found %.80q, wanted {} or an object like {"retention":{"max_age":"7d","max_bytes":10737418240,"max_events":1000000,"discard":"old"}}`, body)
+	}
+	if asked.Retention == nil {
+		return nil, nil
+	}
+	age, ok := parseAge(cmp.Or(asked.Retention.MaxAge, "0"))
+	switch discard := asked.Retention.Discard; {
+	case !ok:
+		return nil, bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration such as 36h or 7d", asked.Retention.MaxAge)
+	case discard != "" && discard != "old" && discard != "new":
+		return nil, bus.ErrInvalidParameter.With("discard is %.80q, wanted old or new", discard)
+	}
+	if asked.Retention.MaxAge = ""; age > 0 {
+		asked.Retention.MaxAge = age.String()
+	}
+	asked.Retention.Discard = cmp.Or(asked.Retention.Discard, "old")
+	return asked.Retention, nil
+}
+
+// purgeNamespace deletes the old end of a log.
+func (s *Server) purgeNamespace(admin bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s.gate.isFull(w, r)
+		name := r.PathValue("namespace")
+		err := s.checkNamespace(name)
+		switch {
+		case r.Method != http.MethodPost:
+			s.methodNotAllowed(w, r, "POST, OPTIONS")
+			return
+		case !admin:
+			err = adminOnly(r)
+		case err == nil:
+			err = s.purge(r, name)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.writeJSON(w, http.StatusOK, s.inspect(r.Context(), name))
+	}
+}
+
+func (s *Server) purge(r *http.Request, name string) error {
+	p, err := parseParams(r.URL.RawQuery, []string{"before"})
+	if err != nil {
+		return err
+	}
+	text := p.text("before")
+	before, ok := indexStart(text)
+	if p.err == nil && !ok {
+		p.fail("before", text, "an index like #42 (in a URL %2342, or 42): events in front of it are deleted")
+	}
+	if p.err != nil {
+		return p.err
+	}
+	if err := s.engine.Purge(r.Context(), name, before); err != nil {
+		return err
+	}
+	s.log.Warn("a namespace was purged", "namespace", name, "before", before, "remote", r.RemoteAddr)
+	return nil
+}
+
+func adminOnly(r *http.Request) error {
+	return bus.ErrAdminOnly.With("%s %.200s: start the server with bus server --admin, or with --admin-addr for an address of its own", r.Method, r.URL.Path)
 }
 
 // deleteNamespace wants the name twice: nothing brings a log back.

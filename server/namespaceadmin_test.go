@@ -112,6 +112,7 @@ func TestOnlyAdministratorsDeclareAndDelete(t *testing.T) {
 	b.refused(403, "admin_only", "PUT", "/v1/namespaces/invoices", "")
 	b.refused(403, "admin_only", "DELETE", "/v1/namespaces/orders?confirm=orders", "")
 	b.refused(405, "method_not_allowed", "POST", "/v1/namespaces/orders", "")
+	b.refused(403, "admin_only", "POST", "/v1/namespaces/orders/purge?before=1", "")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -128,10 +129,53 @@ func TestOnlyAdministratorsDeclareAndDelete(t *testing.T) {
 	}
 	b.refused(409, "declared_at_start", "DELETE", "/v1/namespaces/orders?confirm=orders", "")
 	b.refused(400, "invalid_json", "PUT", "/v1/namespaces/invoices", `{"retention":"7d"}`)
+	b.refused(400, "invalid_parameter", "PUT", "/v1/namespaces/invoices", `{"retention":{"max_age":"soon"}}`)
+	b.refused(400, "invalid_parameter", "PUT", "/v1/namespaces/invoices", `{"retention":{"max_bytes":-1}}`)
+	b.refused(400, "invalid_parameter", "POST", "/v1/namespaces/invoices/purge", "")
 	b.url = everybody
 	b.publish(`{"subject":"invoices.sent"}`)
 	b.stop()
 	if err := <-served; err != nil {
 		t.Errorf("ServeAdmin: %v", err)
+	}
+}
+
+func TestRetentionIsChangedWhileTheServerRunsAndRemembered(t *testing.T) {
+	b := openBus(t, admin)
+	for range 40 {
+		b.publish(`{"subject":"orders.created"}`)
+	}
+	b.want(200, "POST", "/v1/namespaces/orders/purge?before=31", "")
+	if a := b.do("GET", "/v1/namespaces/orders", ""); a.field("first_index") != "1" {
+		t.Errorf("got %s: a segment that has more than that stays", a.body)
+	}
+	b.want(200, "POST", "/v1/namespaces/orders/purge?before=41", "")
+	if a := b.do("GET", "/v1/namespaces/orders", ""); a.field("first_index") != "41" || a.field("events") != "0" {
+		t.Errorf("got %s, want all of it to be gone", a.body)
+	}
+	if got := b.publish(`{"subject":"orders.created"}`).field("index"); got != "41" {
+		t.Errorf("got index %s, want 41: none is given twice", got)
+	}
+	b.want(200, "PUT", "/v1/namespaces/orders", `{"retention":{"max_age":"7d","max_events":16,"discard":"old"}}`)
+	b.want(201, "PUT", "/v1/namespaces/mail", `{"retention":{"max_bytes":1048576,"discard":"new"}}`)
+	b.restart()
+	for name, want := range map[string]string{"orders": `{"max_age":"168h0m0s","max_events":16,"discard":"old"}`, "mail": `{"max_bytes":1048576,"discard":"new"}`} {
+		if got := b.do("GET", "/v1/namespaces/"+name, "").field("retention"); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	for range 60 {
+		b.publish(`{"subject":"orders.created"}`)
+	}
+	eventually(t, "the oldest events are not deleted", func() bool {
+		first, _ := b.engine.Bounds("orders")
+		return first > 41
+	})
+	b.stop()
+	b.start("127.0.0.1:0", admin)
+	b.want(200, "PUT", "/v1/namespaces/orders", `{"retention":{}}`)
+	b.restart()
+	if got := b.do("GET", "/v1/namespaces/orders", "").field("retention"); got != "" {
+		t.Errorf("got %s, want everything to be kept", got)
 	}
 }

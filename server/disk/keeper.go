@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/bus"
 	"example.com/bus/immuta"
 )
 
@@ -133,6 +134,22 @@ func (e *Engine) SetRetention(namespace string, r Retention) error {
 	e.keeper.start()
 	e.keeper.kick()
 	return nil
+}
+
+// Retain is SetRetention for a policy as it travels.
+func (e *Engine) Retain(namespace string, info bus.RetentionInfo) error {
+	r := Retention{MaxBytes: info.MaxBytes, MaxEvents: info.MaxEvents, DiscardNew: info.Discard == "new"}
+	if info.MaxAge != "" {
+		age, err := time.ParseDuration(info.MaxAge)
+		if err != nil {
+			return bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration", info.MaxAge)
+		}
+		r.MaxAge = age
+	}
+	if err := r.Check(); err != nil {
+		return bus.ErrInvalidParameter.With("retention: %v", err)
+	}
+	return e.SetRetention(namespace, r)
 }
 
 // Purge deletes the events of a namespace that are below an index, as far as
