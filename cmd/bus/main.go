@@ -113,6 +113,7 @@ func commands() []*cli.Command {
 		getCommand(),
 		ackCommand(),
 		consumersCommand(),
+		namespacesCommand(),
 		deadCommand(),
 		dumpCommand(),
 		restoreCommand(),

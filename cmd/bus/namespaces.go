@@ -1,0 +1,203 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"example.com/bus"
+	"github.com/urfave/cli/v2"
+)
+
+func namespacesCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "namespaces",
+		Usage: "list, declare, change, purge and delete namespaces of a running server",
+		Description: `All but ls and show need a server that was started with --admin, or its
+--admin-addr as --host.
+
+   bus namespaces ls
+   bus namespaces declare --namespace invoices --retention 7d,10GiB
+   bus namespaces retain --namespace invoices --retention 1000000events
+   bus namespaces purge --namespace invoices --before 5000
+   bus namespaces delete --namespace invoices --confirm invoices
+
+Prints a table, or with --json an object a line.`,
+		Subcommands: []*cli.Command{
+			{Name: "ls", Usage: "list them", Flags: []cli.Flag{hostFlag(), jsonFlag()}, Action: listNamespaces},
+			{Name: "show", Usage: "show one with all there is to say", Flags: oneNamespace(), Action: showNamespace},
+			{Name: "declare", Usage: "declare one, for good", Flags: oneNamespace(
+				&cli.StringFlag{Name: "retention", Usage: "how much is kept, as in 7d,10GiB,1000000events,discard=new", DefaultText: "everything"}), Action: declareNamespace},
+			{Name: "retain", Usage: "change how much is kept", Flags: oneNamespace(
+				&cli.StringFlag{Name: "retention", Usage: "as in 7d,10GiB,1000000events,discard=new; all for everything; required"}), Action: retainNamespace},
+			{Name: "purge", Usage: "delete the events in front of an index, whole segments of them", Flags: oneNamespace(
+				&cli.Uint64Flag{Name: "before", Usage: "the index; required"}), Action: purgeNamespace},
+			{Name: "delete", Usage: "delete one with all its events; nothing brings them back", Flags: oneNamespace(
+				&cli.StringFlag{Name: "confirm", Usage: "its name once more; required"}), Action: deleteNamespace},
+		},
+	}
+}
+
+func oneNamespace(more ...cli.Flag) []cli.Flag {
+	return append([]cli.Flag{hostFlag(), namespaceFlag("its name; required"), jsonFlag()}, more...)
+}
+
+// namespaceOf is the one that is meant.
+func namespaceOf(c *cli.Context) (string, error) {
+	name := c.String("namespace")
+	if err := bus.CheckNamespace(name); err != nil {
+		return "", usageError("--namespace is %q, wanted the name of a namespace, as in %s --namespace invoices", name, c.Command.HelpName)
+	}
+	return name, nil
+}
+
+func listNamespaces(c *cli.Context) error {
+	all, err := newClient(c).Namespaces(c.Context)
+	if err != nil {
+		return serverError(c, err)
+	}
+	return printNamespaces(c, all)
+}
+
+func showNamespace(c *cli.Context) error {
+	name, err := namespaceOf(c)
+	if err != nil {
+		return err
+	}
+	return printNamespace(c)(newClient(c).Namespace(c.Context, name))
+}
+
+func declareNamespace(c *cli.Context) error {
+	name, err := namespaceOf(c)
+	if err != nil {
+		return err
+	}
+	var kept *bus.RetentionInfo
+	if text := c.String("retention"); text != "" {
+		if kept, err = parseRetention(text); err != nil {
+			return err
+		}
+	}
+	return printNamespace(c)(newClient(c).DeclareNamespace(c.Context, name, kept))
+}
+
+func retainNamespace(c *cli.Context) error {
+	name, err := namespaceOf(c)
+	if err != nil {
+		return err
+	}
+	if c.String("retention") == "" {
+		return usageError("--retention is missing, wanted how much is to be kept, as in --retention 7d,10GiB, or all")
+	}
+	kept, err := parseRetention(c.String("retention"))
+	if err != nil {
+		return err
+	}
+	server := newClient(c)
+	if _, err := server.Namespace(c.Context, name); err != nil { // which a typo must not declare
+		return serverError(c, err)
+	}
+	return printNamespace(c)(server.DeclareNamespace(c.Context, name, kept))
+}
+
+func purgeNamespace(c *cli.Context) error {
+	name, err := namespaceOf(c)
+	if err != nil {
+		return err
+	}
+	if c.Uint64("before") == 0 {
+		return usageError("--before is missing, wanted the index in front of which events are deleted")
+	}
+	return printNamespace(c)(newClient(c).PurgeNamespace(c.Context, name, c.Uint64("before")))
+}
+
+func deleteNamespace(c *cli.Context) error {
+	name, err := namespaceOf(c)
+	if err != nil {
+		return err
+	}
+	if c.String("confirm") != name {
+		return usageError("--confirm is %q, wanted %s, to say that all its events may go", c.String("confirm"), name)
+	}
+	return wrapServer(c, newClient(c).DeleteNamespace(c.Context, name))
+}
+
+// parseRetention reads a policy as --retention of bus server has it, without the
+// namespace in front. "all" keeps everything.
+func parseRetention(text string) (*bus.RetentionInfo, error) {
+	if text == "all" {
+		return &bus.RetentionInfo{}, nil
+	}
+	var p policy
+	for word := range strings.SplitSeq(text, ",") {
+		if err := p.add(strings.TrimSpace(word)); err != nil {
+			return nil, usageError("--retention has %q: %v; without the name of the namespace", word, err)
+		}
+	}
+	if err := p.Check(); err != nil {
+		return nil, usageError("--retention: %v", err)
+	}
+	info := &bus.RetentionInfo{MaxBytes: p.MaxBytes, MaxEvents: p.MaxEvents, Discard: "old"}
+	if p.MaxAge > 0 {
+		info.MaxAge = p.MaxAge.String()
+	}
+	if p.DiscardNew {
+		info.Discard = "new"
+	}
+	return info, nil
+}
+
+func printNamespace(c *cli.Context) func(bus.NamespaceInfo, error) error {
+	return func(info bus.NamespaceInfo, err error) error {
+		if err != nil {
+			return serverError(c, err)
+		}
+		return printNamespaces(c, []bus.NamespaceInfo{info})
+	}
+}
+
+func printNamespaces(c *cli.Context, all []bus.NamespaceInfo) error {
+	if c.Bool("json") {
+		e := json.NewEncoder(c.App.Writer)
+		for i := range all {
+			if err := e.Encode(&all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "NAMESPACE\tFIRST\tLAST\tBYTES\tLAST AT\tRATE\tCONSUMERS\tRETENTION\tPROBLEM")
+	for i := range all {
+		n := &all[i]
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%.1f/s\t%d\t%s\t%s\n",
+			oneLine(n.Name), n.First, n.Last, n.Bytes, whenOf(n.LastAt), n.Rate, n.Consumers, keptText(n.Retention), oneLine(n.Problem))
+	}
+	return flushed(w)
+}
+
+func whenOf(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// keptText is a policy in words.
+func keptText(r *bus.RetentionInfo) string {
+	if r == nil {
+		return "all"
+	}
+	text := ""
+	for _, part := range []struct {
+		is   bool
+		text string
+	}{{r.MaxAge != "", r.MaxAge}, {r.MaxBytes > 0, fmt.Sprintf("%dB", r.MaxBytes)}, {r.MaxEvents > 0, fmt.Sprintf("%devents", r.MaxEvents)}, {r.Discard == "new", "discard=new"}} {
+		if part.is {
+			text += "," + part.text
+		}
+	}
+	return oneLine(text[min(1, len(text)):])
+}
