@@ -26,9 +26,6 @@ type deadLetterPayload struct {
 	Event     any       `json:"event"` // null: it is too large to be kept twice
 }
 
-// encode returns it without a line break: an event is one line.
-func (p *deadLetterPayload) encode() []byte { return bytes.TrimSuffix(encode(p), []byte("\n")) }
-
 // bury keeps a dead letter, and returns once it is durable.
 func (s *Server) bury(d delivery.DeadLetter) error {
 	err := s.keepDead(d)
