@@ -330,7 +330,7 @@ type Stat struct {
 
 // Stat returns the log's figures; each is right, though not all of one moment.
 func (l *Log) Stat() Stat {
-	all, s := l.all(), l.state.Load()
+	all, s := l.moment()
 	stat := Stat{
 		Bytes: s.end, Durable: l.durable.Load(), Segments: len(all), First: all[0].first, Next: s.next,
 		Created: unixTime(all[0].created), Sealed: s.part.sealed, KeyID: s.part.keyID,

@@ -38,11 +38,11 @@ func (l *Log) IndexAt(t time.Time) (uint64, error) {
 		if l.closed.Load() {
 			return 0, ErrClosed
 		}
-		s := l.state.Load()
+		all, s := l.moment()
 		if s.time < want {
 			return s.next, nil
 		}
-		index, err := l.indexIn(s, l.partAt(s, want), want)
+		index, err := l.indexIn(s, partAt(all, s, want), want)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the segment was deleted: there is another first one now
 		}
@@ -52,8 +52,7 @@ func (l *Log) IndexAt(t time.Time) (uint64, error) {
 
 // partAt is the last part that has commits in front of a time, as far as is
 // known; the first one kept when none has.
-func (l *Log) partAt(s *state, want int64) *part {
-	all := l.all()
+func partAt(all []*part, s *state, want int64) *part {
 	found := all[0]
 	for _, p := range all[1:] {
 		if p.first > s.part.first || p.floor() >= want {

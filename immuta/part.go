@@ -61,10 +61,22 @@ func (l *Log) all() []*part { return *l.parts.Load() }
 // first is the first index kept.
 func (l *Log) first() uint64 { return l.all()[0].first }
 
+// moment is the list of parts and what readers may see, of which the last part is
+// in the list. Of two looks that are not of one moment the place of a record in the
+// one may be in a segment that the other knows nothing of.
+func (l *Log) moment() (all []*part, s *state) {
+	for {
+		all = l.all() // in front of the state: what is dropped is never its last part
+		s = l.state.Load()
+		if all[len(all)-1].first >= s.part.first {
+			return all, s
+		}
+	}
+}
+
 // partOf is the part that holds a record, or will. Below the first index kept
 // it is the first one.
-func (l *Log) partOf(index uint64) *part {
-	all := l.all()
+func partOf(all []*part, index uint64) *part {
 	i := sort.Search(len(all), func(i int) bool { return all[i].first > index })
 	return all[max(i-1, 0)]
 }

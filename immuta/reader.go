@@ -102,8 +102,25 @@ func (r *Reader) Next() (Block, error) {
 	if r.closed || l.closed.Load() {
 		return Block{}, ErrClosed
 	}
-	r.Seek(r.index) // what stood there may have been deleted
-	s := l.state.Load()
+	for {
+		b, err := r.next()
+		if err != nil && l.closed.Load() {
+			return Block{}, ErrClosed // the file was closed under the read
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return b, err
+		}
+		// The segment was deleted under the read: there is another first one now.
+	}
+}
+
+// next is Next at one moment of the log; fs.ErrNotExist when that has passed.
+func (r *Reader) next() (Block, error) {
+	l := r.log
+	all, s := l.moment()
+	if first := all[0].first; r.index < first { // what stood there was deleted
+		r.Seek(first)
+	}
 	if r.index >= s.next {
 		r.rest()
 		if l.lost != nil {
@@ -116,11 +133,7 @@ func (r *Reader) Next() (Block, error) {
 		r.rest()
 		return b, nil
 	}
-	b, err := r.read(s)
-	if err != nil && l.closed.Load() {
-		return Block{}, ErrClosed // the file was closed under the read
-	}
-	return b, err
+	return r.read(all, s)
 }
 
 // stand makes a block's start the reader's place, in the part it has its place in.
@@ -130,19 +143,18 @@ func (r *Reader) stand(index uint64, offset int64) {
 }
 
 // enter opens the part that has the record due, unless the reader is in it.
-func (r *Reader) enter(s *state) error {
-	for {
-		p := r.part
-		if p == nil || r.offset == 0 || r.index < p.first || p != s.part && r.index >= p.next {
-			p, r.offset = r.log.partOf(r.index), 0
-		}
-		err := r.hold(p)
-		if !errors.Is(err, fs.ErrNotExist) {
-			r.part, r.end, r.behind = p, s.endOf(p), s.behind(p)
-			return r.unreadable(p, err)
-		}
-		r.Seek(r.index) // it was deleted: there is another first one now
+func (r *Reader) enter(all []*part, s *state) error {
+	p := r.part
+	if p == nil || r.offset == 0 || r.index < p.first || p != s.part && r.index >= p.next {
+		p, r.offset = partOf(all, r.index), 0
 	}
+	err := r.hold(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		r.part, r.offset = nil, 0
+		return err
+	}
+	r.part, r.end, r.behind = p, s.endOf(p), s.behind(p)
+	return r.unreadable(p, err)
 }
 
 // unreadable says which records are lost with a segment that does not open.
@@ -186,8 +198,8 @@ func (s *state) find(index uint64) (*cached, bool) {
 }
 
 // read reads the block that holds the record due from the file.
-func (r *Reader) read(s *state) (Block, error) {
-	if err := r.enter(s); err != nil {
+func (r *Reader) read(all []*part, s *state) (Block, error) {
+	if err := r.enter(all, s); err != nil {
 		return Block{}, err
 	}
 	if r.offset == 0 || r.at != r.index {

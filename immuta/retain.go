@@ -20,7 +20,7 @@ type Segment struct {
 // Segments returns the segments in order, of which there is always one. It reads
 // nothing.
 func (l *Log) Segments() []Segment {
-	all, s := l.all(), l.state.Load()
+	all, s := l.moment()
 	var out []Segment
 	for _, p := range all {
 		if p.first < s.part.first { // a roll may have listed one more than is seen

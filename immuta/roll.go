@@ -130,12 +130,12 @@ func (w *writer) change(next *segment) {
 	l.files.put(w.part, next, l.index)
 	l.durable.Store(w.end)
 
-	l.listing.Lock()
+	l.listing.Lock() // over both: a trim does not drop the part that is still seen as the last
 	parts := append(append([]*part(nil), l.all()...), w.part)
 	l.parts.Store(&parts)
-	l.listing.Unlock()
 	before := l.state.Load()
 	l.state.Store(&state{part: w.part, next: w.next, end: w.end, time: w.time, recent: before.recent})
+	l.listing.Unlock()
 	l.files.let(old)
 }
 
