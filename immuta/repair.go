@@ -100,6 +100,13 @@ func (c *chain) examine(dir, name string, o *Options, beside bool) (Repaired, []
 			return r, patches, p.bad
 		}
 		s, err := openClosed(p, name, o)
+		if beside && errors.Is(err, fs.ErrNotExist) && p.deleted(dir, name, o) {
+			for _, w := range patches { // those before it were deleted first
+				w.file.Close()
+			}
+			r, patches = Repaired{}, nil
+			continue
+		}
 		if err == nil {
 			err = try(s, &index{seg: s, path: p.indexPath}, p)
 		}

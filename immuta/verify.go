@@ -79,9 +79,10 @@ func Verify(dir, name string, o Options) (Report, error) {
 // meanwhile are no part of the log any more.
 func (c *chain) verify(dir, name string, o *Options) (Report, error) {
 	var all Report
-	for i, p := range c.closed {
+	for _, p := range c.closed {
 		r, err := p.verify(name, o)
-		if errors.Is(err, fs.ErrNotExist) && (i == 0 || all.Files == 0) {
+		if errors.Is(err, fs.ErrNotExist) && p.deleted(dir, name, o) {
+			all = Report{} // those before it were deleted first
 			continue
 		}
 		if err != nil {
@@ -94,6 +95,13 @@ func (c *chain) verify(dir, name string, o *Options) (Report, error) {
 	all.add(&r)
 	all.Path, all.Checked, all.Torn = r.Path, r.Checked, r.Torn
 	return all, err
+}
+
+// deleted says whether a segment that is not there has gone with all that were in
+// front of it, as a trim does it, and not alone.
+func (p *part) deleted(dir, name string, o *Options) bool {
+	found, err := findFiles(o.FS, dir, name)
+	return err == nil && (len(found.closed) == 0 || found.closed[0] > p.first)
 }
 
 // verify reports on a closed segment.
