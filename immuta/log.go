@@ -302,6 +302,8 @@ func (l *Log) close() (err error) {
 		last, err = l.writer.close()
 	}
 	l.closed.Store(true)
+	l.trimming.Lock() // a deletion at hand ends first: the name may be another log's behind this
+	defer l.trimming.Unlock()
 	l.waits.stop()
 	writes := l.writer != nil && l.Err() == nil
 	if failed := l.index.close(l.o.FS, last, !writes); failed != nil {

@@ -67,6 +67,9 @@ func (l *Log) Trim(before uint64) (Trimmed, error) {
 	l.trimming.Lock()
 	defer l.trimming.Unlock()
 	for {
+		if l.closed.Load() {
+			return t, ErrClosed
+		}
 		for len(l.doomed) > 0 {
 			if l.closed.Load() {
 				return t, ErrClosed
