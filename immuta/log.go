@@ -29,6 +29,8 @@ type Log struct {
 
 	state   atomic.Pointer[state] // what readers may see
 	failure atomic.Pointer[error] // why no more appends are taken
+	unseen  atomic.Int64          // bytes of commits that were answered and are not visible yet
+	given   atomic.Uint64         // one past the last record that was answered; less than that of state: all are visible
 	durable atomic.Int64          // offset up to which all of the last part is known to be on stable storage
 
 	writer *writer // nil: nothing can be appended
@@ -321,6 +323,8 @@ type Stat struct {
 	Segments  int       // files, with the one that is appended to
 	First     uint64    // first index kept
 	Next      uint64    // one past the last visible
+	Given     uint64    // one past the last that was answered; with SyncInterval Next may be less
+	Unseen    int64     // bytes of those in between; some of them may be in Bytes already
 	FirstTime time.Time // of the first commit kept; zero when there is none
 	LastTime  time.Time // of the last visible commit; zero when there was none
 	Created   time.Time // of the log; of its oldest segment when others were deleted
@@ -332,9 +336,11 @@ type Stat struct {
 
 // Stat returns the log's figures; each is right, though not all of one moment.
 func (l *Log) Stat() Stat {
+	unseen, given := l.unseen.Load(), l.given.Load() // in front of the state: they become visible meanwhile
 	all, s := l.moment()
 	stat := Stat{
 		Bytes: s.end, Durable: l.durable.Load(), Segments: len(all), First: all[0].first, Next: s.next,
+		Given: max(s.next, given), Unseen: unseen,
 		Created: unixTime(all[0].created), Sealed: s.part.sealed, KeyID: s.part.keyID,
 		TornCuts: l.cuts, Err: l.Err(),
 	}

@@ -69,4 +69,3 @@ func TestATimeIsFoundThoughARollAndATrimOvertakeTheSearch(t *testing.T) {
 		t.Errorf("got index %d and %v, want 6", got, err)
 	}
 }
-

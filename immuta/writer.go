@@ -170,6 +170,8 @@ func (w *writer) commit(batch []*request) (err error) {
 		if c.offset == w.synced {
 			w.due.Reset(w.log.o.SyncEvery)
 		}
+		w.log.unseen.Store(w.end - w.synced)
+		w.log.given.Store(w.next)
 	case SyncOS:
 		w.show()
 		if w.end-w.synced >= settleBytes {
@@ -286,6 +288,7 @@ func (w *writer) show() {
 	}
 	w.unseen, w.whole = w.unseen[:0], true
 	w.log.state.Store(&state{part: w.part, next: w.next, end: w.end, time: w.time, recent: recent})
+	w.log.unseen.Store(0)
 	w.log.waits.tell()
 }
 

@@ -25,8 +25,8 @@ func (n *namespace) take(events int, size int) (booked bool, problem string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := n.log.Stat()
-	held := max(s.Next, n.taken.next.Load()) - s.First + q.events
-	bytes := s.Bytes + q.bytes
+	held := s.Given - s.First + q.events
+	bytes := s.Bytes + s.Unseen + q.bytes
 	switch {
 	case r.MaxEvents > 0 && held+uint64(events) > r.MaxEvents:
 		return false, fmt.Sprintf("it holds %d events, and its limit is %d (%s)", held, r.MaxEvents, r)
