@@ -229,6 +229,7 @@ func (n *namespace) trim(before uint64) error {
 	if t.Segments > 0 {
 		first, _ := n.log.Bounds()
 		n.ids.forget(first)
+		n.lasts.trimmed(first)
 		if n.subjects != nil {
 			n.subjects.forget(first)
 		}

@@ -38,7 +38,7 @@ type lasts struct {
 	next    uint64     // one past the last index given
 	table   *lastTable // what was stored since reading began, or with known, all; nil: nobody has asked, or there are too many
 	undo    []lastUndo // what the commit at hand has changed
-	over    bool       // there are more than most: for good, since subjects do not go away
+	over    bool       // there are more than most: until events are deleted, and subjects with them
 	reading *lastReading
 	lost    []bus.DamageError // passed over when the log was read
 	stopped bool
