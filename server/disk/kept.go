@@ -120,8 +120,9 @@ func (e *Engine) reopenOwn() error {
 	return nil
 }
 
-// isThere reports whether a log is, and refuses what is no log, and to begin a
-// new one where one is missing.
+// isThere reports whether a log is, also one whose last file waits for the end of a
+// roll that was cut off, and refuses what is no log, and to begin a new one where
+// one is missing.
 func (e *Engine) isThere(name string) (bool, error) {
 	if e.root == nil { // a file system that came with the options
 		return true, nil
@@ -130,12 +131,9 @@ func (e *Engine) isThere(name string) (bool, error) {
 	if err := checkLogFile(path); err != nil {
 		return false, err
 	}
-	_, err := os.Lstat(path)
-	switch {
-	case err == nil:
-		return true, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return false, withUID(err)
+	found, err := discover(e.dir, func(other string) bool { return other == name })
+	if err != nil || len(found) > 0 {
+		return len(found) > 0, err
 	}
 	return false, checkNotLost(e.dir, name)
 }
