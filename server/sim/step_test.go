@@ -235,7 +235,6 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 		w.burst(rng)
 		w.tick(rng)
 		w.rest()
-		w.trouble = time.Now()
 		if rng.IntN(2) == 0 {
 			w.faults.clear()
 		}

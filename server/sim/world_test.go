@@ -45,7 +45,6 @@ type world struct {
 	ahead      atomic.Int64 // nanoseconds, of the disk engine's clock
 	jumped     bool         // the clock was set
 	filled     bool         // the disk was full once
-	trouble    time.Time    // when the disk was last known to be full
 	deadFailed bool         // the log of dead letters has met an EIO, and takes nothing more
 	up         bool
 	step       int
