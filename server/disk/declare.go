@@ -87,6 +87,13 @@ func (e *Engine) shut(name string) error {
 	logs := maps.Clone(*e.logs.Load())
 	delete(logs, name)
 	e.logs.Store(&logs)
+	return n.close()
+}
+
+// close ends what is derived first: it may still be reading the log. What the log
+// stores after that is read at the next open.
+func (n *namespace) close() error {
+	n.lasts.stop()
 	n.endDerived()
 	return n.log.Close()
 }

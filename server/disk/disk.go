@@ -341,11 +341,7 @@ func (e *Engine) close() error {
 	logs := *e.logs.Load() // without those that failed to open
 	for _, name := range slices.Sorted(maps.Keys(logs)) {
 		n := logs[name]
-		// What is derived first: it may still be reading the log. What the log
-		// stores after that is read at the next open.
-		n.lasts.stop()
-		n.endDerived()
-		if err := n.log.Close(); err != nil {
+		if err := n.close(); err != nil {
 			all = append(all, fmt.Errorf("close namespace %s: %w", name, err))
 		}
 	}

@@ -1,11 +1,9 @@
 package disk
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 
 	"example.com/bus"
@@ -107,7 +105,8 @@ func (e *Engine) reopenOwn() error {
 		return nil
 	}
 	for _, name := range ownLogs {
-		if _, err := os.Lstat(filepath.Join(e.dir, name+logExt)); errors.Is(err, fs.ErrNotExist) {
+		there, err := e.isThere(name)
+		if !there && err == nil {
 			continue
 		}
 		switch err := e.Keep(name); {
