@@ -34,6 +34,8 @@ type Event struct {
 	// letters; nil when there are none. CheckHeaders has the limits.
 	Headers map[string]string
 
+	Timing *Timing // nil: it is delivered at once, and for ever
+
 	// Payload is JSON on one line when ContentType is "", and the bytes as
 	// they were published otherwise.
 	Payload json.RawMessage
@@ -80,9 +82,9 @@ func (e *Event) appendHead(dst []byte) []byte {
 	dst = append(dst, `","subject":"`...)
 	dst = append(dst, e.Subject...)
 	dst = append(dst, '"')
-	if e.Index > 0 {
+	if index := e.GivenIndex(); index > 0 {
 		dst = append(dst, `,"index":`...)
-		dst = strconv.AppendUint(dst, e.Index, 10)
+		dst = strconv.AppendUint(dst, index, 10)
 	}
 	dst = append(dst, `,"created_at":"`...)
 	dst = e.CreatedAt.UTC().AppendFormat(dst, time.RFC3339Nano)
@@ -91,6 +93,7 @@ func (e *Event) appendHead(dst []byte) []byte {
 	dst = appendText(dst, `,"key":`, e.Key)
 	dst = appendText(dst, `,"response_subject":`, e.ResponseSubject)
 	dst = e.appendHeaders(dst)
+	dst = e.appendTiming(dst)
 	return e.appendPayload(dst)
 }
 
@@ -171,13 +174,12 @@ func (e *Event) checkTexts() error {
 			return err
 		}
 	}
-	if e.CreatedAt.IsZero() {
-		return nil
+	if e.Timing != nil {
+		if err := e.Timing.check(); err != nil {
+			return err
+		}
 	}
-	if y := e.CreatedAt.Year(); y < 1700 || y > 2200 {
-		return ErrInvalidEvent.With("created_at is in the year %d, wanted 1700 to 2200", y)
-	}
-	return nil
+	return checkYear("created_at", e.CreatedAt)
 }
 
 func checkText(name, value string) error {

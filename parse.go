@@ -131,6 +131,10 @@ const (
 	fieldIndex
 	fieldAttempt
 	fieldHeaders
+	fieldDeliverAt
+	fieldExpiresAt
+	fieldDelay
+	fieldTTL
 )
 
 func fieldBit(name []byte) int {
@@ -159,6 +163,14 @@ func fieldBit(name []byte) int {
 		return fieldAttempt
 	case "headers":
 		return fieldHeaders
+	case "deliver_at":
+		return fieldDeliverAt
+	case "expires_at":
+		return fieldExpiresAt
+	case "delay":
+		return fieldDelay
+	case "ttl":
+		return fieldTTL
 	}
 	return 0
 }
@@ -175,7 +187,7 @@ func (s *scanner) event() (Event, error) {
 			return s.value(1)
 		}
 		if bit == 0 {
-			return ErrUnknownField.With("field %.80q; the fields are id, subject, payload, trace_id, key, created_at, response_subject, headers, content_type and payload_base64", name)
+			return ErrUnknownField.With("field %.80q; the fields are id, subject, payload, trace_id, key, created_at, response_subject, headers, deliver_at, delay, expires_at, ttl, content_type and payload_base64", name)
 		}
 		if seen&bit != 0 {
 			return ErrInvalidEvent.With("field %q stands twice", name)
@@ -204,9 +216,17 @@ func (s *scanner) field(e *Event, bit int) (err error) {
 	case fieldContentType:
 		e.ContentType, err = s.text("content_type")
 	case fieldCreatedAt:
-		e.CreatedAt, err = s.time()
+		e.CreatedAt, err = s.time("created_at")
 	case fieldHeaders:
 		e.Headers, err = s.headers()
+	case fieldDeliverAt:
+		err = s.moment(e, "deliver_at", func(t *Timing, at time.Time) { t.DeliverAt = at })
+	case fieldExpiresAt:
+		err = s.moment(e, "expires_at", func(t *Timing, at time.Time) { t.ExpiresAt = at })
+	case fieldDelay:
+		err = s.duration(e, "delay", func(t *Timing, d time.Duration) { t.Delay = d })
+	case fieldTTL:
+		err = s.duration(e, "ttl", func(t *Timing, d time.Duration) { t.TTL = d })
 	case fieldPayload:
 		err = s.payload(e)
 	case fieldBase64:
@@ -279,14 +299,14 @@ func checkPayload(e *Event, seen int) error {
 	return nil
 }
 
-func (s *scanner) time() (time.Time, error) {
-	text, err := s.text("created_at")
+func (s *scanner) time(field string) (time.Time, error) {
+	text, err := s.text(field)
 	if err != nil || text == "" {
 		return time.Time{}, err
 	}
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
-		return time.Time{}, ErrInvalidEvent.With("created_at is %.80q, wanted a time like 2026-01-31T12:00:00Z", text)
+		return time.Time{}, ErrInvalidEvent.With("%s is %.80q, wanted a time like 2026-01-31T12:00:00Z", field, text)
 	}
 	return t.UTC(), nil
 }

@@ -29,11 +29,6 @@ func WithVerdict(v Verdict) AckOption {
 	return ackOption(func(r *ackRequest) { r.query.Set("verdict", string(v)) })
 }
 
-// WithDelay is how long a Nak holds the event back.
-func WithDelay(d time.Duration) AckOption {
-	return ackOption(func(r *ackRequest) { r.query.Set("delay", r.duration("WithDelay", d).String()) })
-}
-
 // WithUpTo acknowledges the event, and with it every event of the same namespace before it
 // that the consumer was given and has not settled: one request for any number of them. Events
 // after it, and those of other namespaces, stay as they are. It goes with one event, not with

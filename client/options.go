@@ -135,7 +135,8 @@ func WithCreatedAt(t time.Time) PutOption {
 
 // Batch is one event of a batch: Put takes several, and stores all of them or none, next to
 // each other. It takes the options that describe one event: WithSubject, WithData, WithRaw,
-// WithTraceId, WithKey, WithId, WithHeader and WithCreatedAt.
+// WithTraceId, WithKey, WithId, WithHeader, WithCreatedAt, WithDelay, WithDeliverAt, WithTTL and
+// WithExpiresAt.
 func Batch(opts ...PutOption) PutOption {
 	return putOption(func(r *putRequest) {
 		item := newPutRequest(opts)
@@ -227,10 +228,15 @@ func (r *putRequest) field(option string, set func(*bus.Event)) {
 
 // payload sets what two options can set, and only one of them may.
 func (r *putRequest) payload(option, other string, data []byte, contentType string) {
-	if slices.Contains(r.fields, other) {
-		r.fail(bus.ErrInvalidParameter.With("%s and %s stand for one event, which has one payload; leave one of them out", other, option))
-	}
+	r.either(option, other)
 	r.field(option, func(e *bus.Event) { e.Payload, e.ContentType = data, contentType })
+}
+
+// either refuses an option that says once more what another has said.
+func (r *putRequest) either(option, other string) {
+	if slices.Contains(r.fields, other) {
+		r.fail(bus.ErrInvalidParameter.With("%s and %s stand for one event and say the same of it; leave one of them out", other, option))
+	}
 }
 
 // fail keeps the first mistake.

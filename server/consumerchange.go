@@ -152,7 +152,7 @@ func (k *keptConsumer) isIdle() bool {
 	if k.live == nil || k.settings.IdleExpiry == "" {
 		return false
 	}
-	expiry, ok := parseAge(k.settings.IdleExpiry)
+	expiry, ok := bus.ParseAge(k.settings.IdleExpiry)
 	return ok && k.live.IdleFor() > expiry
 }
 

@@ -87,7 +87,7 @@ func (c *consumerSettings) patternsOf(name consumerName) (all []bus.Pattern, err
 }
 
 func within(name, text string, least, most time.Duration) (time.Duration, error) {
-	d, ok := parseAge(text)
+	d, ok := bus.ParseAge(text)
 	if !ok || d < least || d > most {
 		return 0, bus.ErrInvalidParameter.With("%s is %.80q, wanted a duration from %s to %s, as in 500ms, 5s or 2m", name, text, least, most)
 	}
@@ -157,8 +157,8 @@ func (c *consumerSettings) differs(name consumerName, asked *consumerSettings) e
 }
 
 func sameDuration(a, b string) bool {
-	x, okX := parseAge(a)
-	y, okY := parseAge(b)
+	x, okX := bus.ParseAge(a)
+	y, okY := bus.ParseAge(b)
 	return okX && okY && x == y
 }
 

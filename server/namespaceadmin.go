@@ -93,7 +93,7 @@ func (s *Server) readRetention(w http.ResponseWriter, r *http.Request) (*bus.Ret
 	if asked.Retention == nil {
 		return nil, nil
 	}
-	age, ok := parseAge(cmp.Or(asked.Retention.MaxAge, "0"))
+	age, ok := bus.ParseAge(cmp.Or(asked.Retention.MaxAge, "0"))
 	switch discard := asked.Retention.Discard; {
 	case !ok:
 		return nil, bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration such as 36h or 7d", asked.Retention.MaxAge)

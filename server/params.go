@@ -1,7 +1,6 @@
 package server
 
 import (
-	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -101,7 +100,7 @@ func (p *params) duration(name string, fallback, least, most time.Duration) time
 	if v == "" {
 		return fallback
 	}
-	d, ok := parseAge(v)
+	d, ok := bus.ParseAge(v)
 	if ok && d == 0 {
 		return fallback
 	}
@@ -110,18 +109,4 @@ func (p *params) duration(name string, fallback, least, most time.Duration) time
 		return fallback
 	}
 	return d
-}
-
-// parseAge is time.ParseDuration with days and weeks.
-func parseAge(s string) (time.Duration, bool) {
-	for unit, length := range map[string]time.Duration{"d": 24 * time.Hour, "w": 7 * 24 * time.Hour} {
-		count, ok := strings.CutSuffix(s, unit)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseInt(count, 10, 64)
-		return time.Duration(n) * length, err == nil && n >= 0 && n <= math.MaxInt64/int64(length)
-	}
-	d, err := time.ParseDuration(s)
-	return d, err == nil && d >= 0
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/bus"
 )
 
 // FuzzAge holds ages and starts against what they say: what is read has a length
@@ -15,7 +17,7 @@ func FuzzAge(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		age, isAge := parseAge(text)
+		age, isAge := bus.ParseAge(text)
 		if isAge && age < 0 {
 			t.Fatalf("%q is %s, want no age below 0", text, age)
 		}

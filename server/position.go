@@ -69,7 +69,7 @@ func indexStart(start string) (uint64, bool) {
 }
 
 func timeStart(start string, now time.Time) (time.Time, bool) {
-	if age, ok := parseAge(start); ok && age > 0 { // 0 may be meant as an index, or as the beginning
+	if age, ok := bus.ParseAge(start); ok && age > 0 { // 0 may be meant as an index, or as the beginning
 		return now.Add(-age), true
 	}
 	t, err := time.Parse(time.RFC3339Nano, start)

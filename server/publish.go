@@ -15,7 +15,7 @@ const (
 	maxAnswerWait     = time.Hour
 )
 
-var publishParams = []string{"subject", "key", "trace_id", "id", "response_subject", "header", "confirm", "reply", "timeout", "expected_index", "expected_subject_index"}
+var publishParams = slices.Concat([]string{"subject", "key", "trace_id", "id", "response_subject", "header", "confirm", "reply", "timeout", "expected_index", "expected_subject_index"}, timingParams)
 
 // answerWish is what a publisher demands beside durability.
 type answerWish struct {
@@ -85,6 +85,7 @@ func (s *Server) publishRaw(w http.ResponseWriter, r *http.Request, p *params, w
 		Id:              p.text("id"),
 		ResponseSubject: p.text("response_subject"),
 	}
+	setTiming(&e, p)
 	err := p.err
 	if err == nil {
 		err = setHeaders(&e, p)
@@ -165,7 +166,7 @@ func hasKeyHeader(r *http.Request) bool {
 
 // publishJSON takes one event or an array of them.
 func (s *Server) publishJSON(w http.ResponseWriter, r *http.Request, p *params, wish answerWish) {
-	for _, name := range []string{"key", "trace_id", "id", "response_subject", "header"} {
+	for _, name := range append([]string{"key", "trace_id", "id", "response_subject", "header"}, timingParams...) {
 		if len(p.list(name)) > 0 {
 			s.fail(w, r, bus.ErrInvalidParameter.With("%s goes with ?subject=; in a JSON body it is a field", name))
 			return
@@ -197,6 +198,10 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, e bus.Event,
 	traceOf(r).mark(&e)
 	if bus.IsInbox(e.Subject) && wish.when.Asks() {
 		s.fail(w, r, bus.ErrInvalidParameter.With("an index is expected, but %q is an inbox, whose events have none", e.Subject))
+		return
+	}
+	if bus.IsInbox(e.Subject) && e.Timing != nil {
+		s.fail(w, r, bus.ErrInvalidParameter.With("delay, deliver_at, ttl and expires_at go with stored events, found the inbox %q", e.Subject))
 		return
 	}
 	if bus.IsInbox(e.Subject) {

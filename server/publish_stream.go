@@ -137,6 +137,9 @@ func (in *lineStream) check(e *bus.Event) error {
 	if bus.IsInbox(e.Subject) {
 		return bus.ErrInvalidSubject.With("%q is an inbox; inboxes take single events", e.Subject)
 	}
+	if err := e.SettleTiming(time.Now()); err != nil {
+		return err
+	}
 	return in.server.checkNamespace(bus.Namespace(e.Subject))
 }
 

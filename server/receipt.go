@@ -23,16 +23,21 @@ type receipt struct {
 	ID        string
 	Index     uint64 // 0: an inbox event, never stored
 	CreatedAt time.Time
-	Duplicate bool // the key was published before: this is that event
-	Confirmed int  // consumers that acknowledged, with confirm=
-	Receivers *int // who listened on an inbox
+	DeliverAt time.Time // zero: at once
+	Duplicate bool      // the key was published before: this is that event
+	Confirmed int       // consumers that acknowledged, with confirm=
+	Receivers *int      // who listened on an inbox
 }
 
 // receiptBytes is more than a receipt of an id of ours needs.
 const receiptBytes = 128
 
 func receiptOf(e *bus.Event) receipt {
-	return receipt{ID: e.Id, Index: e.Index, CreatedAt: e.CreatedAt}
+	rc := receipt{ID: e.Id, Index: e.GivenIndex(), CreatedAt: e.CreatedAt}
+	if e.Timing != nil {
+		rc.DeliverAt = e.Timing.DeliverAt
+	}
+	return rc
 }
 
 // appendJSON appends the receipt without what is zero. An id needs no escapes:
@@ -43,6 +48,9 @@ func (rc *receipt) appendJSON(dst []byte) []byte {
 		dst = strconv.AppendUint(append(dst, `,"index":`...), rc.Index, 10)
 	}
 	dst = append(rc.CreatedAt.AppendFormat(append(dst, `,"created_at":"`...), time.RFC3339Nano), '"')
+	if !rc.DeliverAt.IsZero() {
+		dst = append(rc.DeliverAt.AppendFormat(append(dst, `,"deliver_at":"`...), time.RFC3339Nano), '"')
+	}
 	if rc.Duplicate {
 		dst = append(dst, `,"duplicate":true`...)
 	}

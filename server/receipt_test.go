@@ -11,6 +11,7 @@ type written struct {
 	ID        string    `json:"id"`
 	Index     uint64    `json:"index,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
+	DeliverAt time.Time `json:"deliver_at,omitzero"`
 	Duplicate bool      `json:"duplicate,omitempty"`
 	Confirmed int       `json:"confirmed,omitempty"`
 	Receivers *int      `json:"receivers,omitempty"`
@@ -25,6 +26,7 @@ func TestAReceiptIsWrittenAsItsJSON(t *testing.T) {
 		{ID: "a", Index: 1, CreatedAt: at.In(time.FixedZone("east", 3600)), Duplicate: true, Confirmed: 1000},
 		{ID: "a", CreatedAt: time.Date(1700, 1, 1, 0, 0, 0, 0, time.UTC), Receivers: &none},
 		{ID: "a", CreatedAt: at, Receivers: &some},
+		{ID: "a", Index: 2, CreatedAt: at, DeliverAt: at.Add(time.Hour), Duplicate: true},
 	} {
 		want, err := json.Marshal(written(c))
 		if err != nil {

@@ -15,6 +15,9 @@ import (
 func (s *Server) store(ctx context.Context, events []bus.Event, when bus.Condition) ([]receipt, error) {
 	namespace := bus.Namespace(events[0].Subject)
 	start := time.Now()
+	if err := settleTimings(events); err != nil {
+		return nil, err
+	}
 	receipts, err := s.storeNew(ctx, namespace, events, when)
 	if err != nil {
 		return nil, err

@@ -162,7 +162,7 @@ func (s *Server) parseAck(sub *subscription, p *params) {
 	}
 	for _, name := range []string{"redelivery", "redelivery_count", "inflight"} {
 		v := p.text(name)
-		if d, ok := parseAge(v); v != "" && v != "0" && (!ok || d != 0) {
+		if d, ok := bus.ParseAge(v); v != "" && v != "0" && (!ok || d != 0) {
 			p.fail(name, v, "ack=manual beside it")
 		}
 	}

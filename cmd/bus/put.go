@@ -48,6 +48,10 @@ time. With --key a failed connection is tried again, and a repeat stored once.`,
 			&cli.StringFlag{Name: "id", Usage: "id of your own instead of the server's"},
 			&cli.Uint64Flag{Name: "expected-index", Usage: "store it only if `N` is the last index of the namespace; 0: it holds nothing", DefaultText: "any"},
 			&cli.Uint64Flag{Name: "expected-subject-index", Usage: "store it only if `N` is the index of the newest event of this subject; 0: there is none", DefaultText: "any"},
+			&cli.StringFlag{Name: "delay", Usage: "`HOW-LONG` until it is delivered, as in 90s, 36h or 7d; it is stored at once"},
+			&cli.StringFlag{Name: "deliver-at", Usage: "`TIME` before which it is not delivered, as in 2026-01-31T12:00:00Z"},
+			&cli.StringFlag{Name: "ttl", Usage: "`HOW-LONG` it is worth delivering, from when it may be; nobody is given it later"},
+			&cli.StringFlag{Name: "expires-at", Usage: "`TIME` from which on it is not delivered any more"},
 			&cli.IntFlag{Name: "confirm", Usage: "wait until `N` consumers have acknowledged"},
 			&cli.BoolFlag{Name: "reply", Usage: "wait for a reply and print it"},
 			&cli.DurationFlag{Name: "timeout", Usage: "how long to wait", DefaultText: "5s for --confirm and --reply, 30s otherwise"},
@@ -104,6 +108,11 @@ func putOptions(c *cli.Context) ([]client.PutOption, error) {
 			options = append(options, option(v))
 		}
 	}
+	timing, err := timingOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	options = append(options, timing...)
 	for _, text := range c.StringSlice("header") {
 		name, value, err := bus.ParseHeader(text)
 		if err != nil {
@@ -128,6 +137,31 @@ func putOptions(c *cli.Context) ([]client.PutOption, error) {
 		timeout = standard
 	}
 	return append(options, client.WithTimeout(timeout)), nil
+}
+
+// timingOptions are when the event is delivered, and until when.
+func timingOptions(c *cli.Context) (options []client.PutOption, err error) {
+	for name, option := range map[string]func(time.Duration) client.PutOption{
+		"delay": func(d time.Duration) client.PutOption { return client.WithDelay(d) }, "ttl": client.WithTTL,
+	} {
+		if text := c.String(name); text != "" {
+			d, ok := bus.ParseAge(text)
+			if !ok || d == 0 {
+				return nil, usageError("--%s is %.80q, wanted a duration such as 90s, 36h or 7d", name, text)
+			}
+			options = append(options, option(d))
+		}
+	}
+	for name, option := range map[string]func(time.Time) client.PutOption{"deliver-at": client.WithDeliverAt, "expires-at": client.WithExpiresAt} {
+		if text := c.String(name); text != "" {
+			at, err := time.Parse(time.RFC3339Nano, text)
+			if err != nil {
+				return nil, usageError("--%s is %.80q, wanted a time like 2026-01-31T12:00:00Z", name, text)
+			}
+			options = append(options, option(at))
+		}
+	}
+	return options, nil
 }
 
 // putData returns the payload as an option, nil when there is none.

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"example.com/bus"
 	"example.com/bus/server/disk"
 )
 
@@ -69,7 +69,7 @@ func (p *policy) add(limit string) error {
 			return errLimit
 		}
 		twice, p.MaxEvents = p.MaxEvents > 0, n
-	} else if age, ok := parseAge(limit); ok {
+	} else if age, ok := bus.ParseAge(limit); ok && age > 0 {
 		twice, p.MaxAge = p.MaxAge > 0, age
 	} else if size, ok := parseBytes(limit, math.MaxInt64); ok && size > 0 && strings.HasSuffix(limit, "B") {
 		twice, p.MaxBytes = p.MaxBytes > 0, int64(size)
@@ -83,16 +83,6 @@ func (p *policy) add(limit string) error {
 }
 
 var errLimit = errors.New("wanted an age (7d, 36h), a size (10GiB, 500MiB), a number of events (1000000events), or discard=new")
-
-// parseAge reads what time.ParseDuration does, and whole days.
-func parseAge(text string) (time.Duration, bool) {
-	if digits, ok := strings.CutSuffix(text, "d"); ok {
-		days, err := strconv.ParseUint(digits, 10, 16) // 179 years
-		return time.Duration(days) * 24 * time.Hour, err == nil && days > 0
-	}
-	age, err := time.ParseDuration(text)
-	return age, err == nil && age > 0
-}
 
 // check refuses policies of namespaces that are not declared, and those that
 // cannot be kept.

@@ -36,7 +36,7 @@ func TestTheFormatPageSaysTheFlagsOfTheCode(t *testing.T) {
 	got := flagRows(t)
 	want := map[string]int{
 		"id": flagID, "trace id": flagTraceID, "key": flagKey, "response subject": flagResponse,
-		"content type": flagContentType, "created_at": flagCreatedAt, "headers": flagHeaders, "reserved": flagsReserved,
+		"content type": flagContentType, "created_at": flagCreatedAt, "headers": flagHeaders, "timing": flagTiming,
 	}
 	for name, bit := range want {
 		if got[name] != bit {

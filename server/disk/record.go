@@ -20,6 +20,7 @@ import (
 //	3+n     0, 8  created_at, unix nanoseconds, little-endian, when it was chosen
 //	…             subject, id, trace id, key, response subject, content type
 //	…             headers (header.go), when there are any
+//	…             timing (timing.go), when there is one
 //	…             payload, up to the record's end
 //
 // Index and commit time stand in the block; an id that the bus gave follows
@@ -34,19 +35,22 @@ const (
 	flagContentType = 1 << 4
 	flagCreatedAt   = 1 << 5 // the publisher chose it
 	flagHeaders     = 1 << 6
-	flagsReserved   = 1 << 7
+	flagTiming      = 1 << 7
 
 	flagsTexts = flagID | flagTraceID | flagKey | flagResponse | flagContentType
 
-	recordTexts = 6                                                  // the subject, and one for each of the flags below flagCreatedAt
-	recordFixed = 3                                                  // version, flags, length of the subject
-	maxRecord   = recordFixed + 5 + 8 + recordTexts*256 + maxHeaders // bytes before the payload, at most
+	recordTexts = 6                                                              // the subject, and one for each of the flags below flagCreatedAt
+	recordFixed = 3                                                              // version, flags, length of the subject
+	maxRecord   = recordFixed + 5 + 8 + recordTexts*256 + maxHeaders + maxTiming // bytes before the payload, at most
 )
 
 // appendRecord appends the event as a record. It refuses what decoding would
 // refuse: an event that was taken and could not be read again would be lost.
 func appendRecord(dst []byte, e *bus.Event) ([]byte, error) {
 	if err := e.Check(); err != nil {
+		return dst, err
+	}
+	if err := checkTiming(e.Timing); err != nil {
 		return dst, err
 	}
 	texts := [recordTexts]string{e.Subject, e.Id, e.TraceId, e.Key, e.ResponseSubject, e.ContentType}
@@ -69,13 +73,17 @@ func appendRecord(dst []byte, e *bus.Event) ([]byte, error) {
 		dst[at+1] |= flagHeaders
 		dst = appendHeaders(dst, e)
 	}
+	if e.Timing != nil {
+		dst[at+1] |= flagTiming
+		dst = appendTiming(dst, e.Timing)
+	}
 	return append(dst, e.Payload...), nil
 }
 
 // recordSize returns an upper bound of what appendRecord appends.
 func recordSize(e *bus.Event) int {
 	return recordFixed + 5 + 8 + len(e.Subject) + len(e.Id) + len(e.TraceId) + len(e.Key) +
-		len(e.ResponseSubject) + len(e.ContentType) + headersSize(e) + len(e.Payload)
+		len(e.ResponseSubject) + len(e.ContentType) + headersSize(e) + timingSize(e) + len(e.Payload)
 }
 
 // record is what stands where in the bytes of a record.
@@ -85,6 +93,7 @@ type record struct {
 	flags   byte
 	texts   []byte // all texts, back to back
 	headers []byte // as they stand in the record
+	timing  []byte // as well; nil when there is none
 	payload []byte
 	given   int // length of the id that the bus gave, for the decoder
 }
@@ -99,9 +108,6 @@ func parseRecord(data []byte) (record, error) {
 		return record{}, fmt.Errorf("record has version %d, wanted %d: it was written by another release of bus", data[0], recordVersion)
 	}
 	r := record{flags: data[1]}
-	if r.flags&flagsReserved != 0 {
-		return record{}, fmt.Errorf("record has flags %#02x, of which %#02x are unknown", r.flags, r.flags&flagsReserved)
-	}
 	need := recordFixed + bits.OnesCount8(r.flags&flagsTexts)
 	if r.flags&flagCreatedAt != 0 {
 		need += 8
@@ -123,6 +129,13 @@ func parseRecord(data []byte) (record, error) {
 			return record{}, err
 		}
 		r.headers, need = data[need:need+n], need+n
+	}
+	if r.flags&flagTiming != 0 {
+		n, err := timingLength(data[need:])
+		if err != nil {
+			return record{}, err
+		}
+		r.timing, need = data[need:need+n], need+n
 	}
 	// The capacity ends with the payload: the bytes after it are the next
 	// event's, and somebody may append to what he was given.
@@ -232,6 +245,9 @@ func (r *record) fill(e *bus.Event, text string) string {
 	}
 	if r.flags&flagCreatedAt != 0 {
 		e.CreatedAt = time.Unix(0, r.created).UTC()
+	}
+	if r.timing != nil {
+		e.Timing = readTiming(r.timing)
 	}
 	if len(r.payload) > 0 {
 		e.Payload = r.payload

@@ -46,8 +46,23 @@ func drawEvent(t *rapid.T) bus.Event {
 	if len(e.Headers) == 0 {
 		e.Headers = nil
 	}
+	moment := func(name string) time.Time {
+		return time.Unix(0, rapid.Int64Range(-8e18, 7e18).Draw(t, name)).UTC()
+	}
 	if rapid.Bool().Draw(t, "chosen time") {
-		e.CreatedAt = time.Unix(0, rapid.Int64Range(-8e18, 7e18).Draw(t, "created")).UTC()
+		e.CreatedAt = moment("created")
+	}
+	if has := rapid.IntRange(0, 7).Draw(t, "timing"); has > 0 {
+		e.Timing = &bus.Timing{}
+		if has&timingDeliverAt != 0 {
+			e.Timing.DeliverAt = moment("deliver at")
+		}
+		if has&timingExpiresAt != 0 {
+			e.Timing.ExpiresAt = moment("expires at")
+		}
+		if has&timingPublished != 0 {
+			e.Timing.Published = rapid.Uint64Range(1, bus.MaxIndex).Draw(t, "published")
+		}
 	}
 	return e
 }
@@ -93,6 +108,7 @@ func TestTextsOfTheGreatestLengthFit(t *testing.T) {
 		Subject: "orders" + strings.Repeat("."+strings.Repeat("a", 40), 6) + ".12", Id: strings.Repeat("i", bus.MaxIDLen),
 		TraceId: long, Key: long, ContentType: long, ResponseSubject: "_bus_.x", CreatedAt: testTime,
 		Headers: map[string]string{},
+		Timing:  &bus.Timing{DeliverAt: testTime, ExpiresAt: testTime, Published: bus.MaxIndex},
 	}
 	for i := range bus.MaxHeaders {
 		name := fmt.Sprintf("%0*d", bus.MaxHeaderName, i)
@@ -108,11 +124,14 @@ func TestTextsOfTheGreatestLengthFit(t *testing.T) {
 
 func TestWhatCouldNotBeReadAgainIsNotStored(t *testing.T) {
 	for name, e := range map[string]bus.Event{
-		"no subject":   {},
-		"wildcard":     {Subject: "orders.*"},
-		"line feed":    {Subject: "orders.created", Id: "a\nb"},
-		"long trace":   {Subject: "orders.created", TraceId: strings.Repeat("x", bus.MaxTextLen+1)},
-		"the year 900": {Subject: "orders.created", CreatedAt: time.Date(900, 1, 1, 0, 0, 0, 0, time.UTC)},
+		"no subject":    {},
+		"wildcard":      {Subject: "orders.*"},
+		"line feed":     {Subject: "orders.created", Id: "a\nb"},
+		"long trace":    {Subject: "orders.created", TraceId: strings.Repeat("x", bus.MaxTextLen+1)},
+		"no timing":     {Subject: "orders.created", Timing: &bus.Timing{}},
+		"a delay":       {Subject: "orders.created", Timing: &bus.Timing{Delay: time.Second}},
+		"the year 3000": {Subject: "orders.created", Timing: &bus.Timing{DeliverAt: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)}},
+		"the year 900":  {Subject: "orders.created", CreatedAt: time.Date(900, 1, 1, 0, 0, 0, 0, time.UTC)},
 	} {
 		if got, err := appendRecord(nil, &e); err == nil || len(got) > 0 {
 			t.Errorf("%s: got %x, %v, wanted a refusal", name, got, err)
@@ -130,10 +149,19 @@ func TestARecordThatIsNotExactlyRightIsRefused(t *testing.T) {
 	headered := func(headers string) []byte {
 		return append([]byte{recordVersion, flagHeaders, 2}, "a.b"+headers...)
 	}
+	timed := func(timing ...byte) []byte {
+		return append([]byte{recordVersion, flagTiming, 2, 'a', '.', 'b'}, timing...)
+	}
 	for name, data := range map[string][]byte{
 		"empty":                  {},
 		"another version":        change(0, 2),
-		"a reserved flag":        change(1, flagID|1<<7),
+		"no timing":              timed(),
+		"a timing of nothing":    timed(0),
+		"a reserved timing":      timed(8, 0, 0, 0, 0, 0, 0, 0, 0),
+		"a timing cut":           timed(3, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+		"published at 0":         timed(4, 0, 0, 0, 0, 0, 0, 0, 0),
+		"published nowhere":      timed(4, 255, 255, 255, 255, 255, 255, 255, 255),
+		"expires in 2262":        timed(2, 255, 255, 255, 255, 255, 255, 255, 127),
 		"headers it has not":     change(1, flagID|flagHeaders),
 		"no header":              headered("\x00"),
 		"a header cut":           headered("\x00\x00\x00"),
