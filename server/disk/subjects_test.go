@@ -193,6 +193,7 @@ func TestAGroupOfTooManySubjectsSaysAnything(t *testing.T) {
 		events[10+i].Subject = fmt.Sprintf("orders.c%d.created", i)
 	}
 	mustAppend(t, e, events...)
+	awaitSubjects(t, e)
 	for range 2 {
 		wantSkip(t, e, 1, "orders.none", 11)
 		wantSkip(t, e, 21, "orders.none", 31)
