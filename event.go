@@ -85,6 +85,10 @@ func (e *Event) appendHead(dst []byte) []byte {
 	if index := e.GivenIndex(); index > 0 {
 		dst = append(dst, `,"index":`...)
 		dst = strconv.AppendUint(dst, index, 10)
+		if index != e.Index {
+			dst = append(dst, `,"delivered_index":`...)
+			dst = strconv.AppendUint(dst, e.Index, 10)
+		}
 	}
 	dst = append(dst, `,"created_at":"`...)
 	dst = e.CreatedAt.UTC().AppendFormat(dst, time.RFC3339Nano)

@@ -11,7 +11,7 @@ import (
 // ParseEvent reads one event in its wire form, strictly: a name that is not a
 // field, a name that stands twice, or a value of another type is refused, so
 // that a typo cannot lose a payload. Empty strings, null and the zero time
-// count as absent; so do "index" and "attempt", which only the bus gives. A
+// count as absent; so do "index", "delivered_index" and "attempt", which only the bus gives. A
 // missing payload is null. The event's payload may share memory with data.
 //
 // The result has passed Check.
@@ -44,7 +44,9 @@ func ParseDelivery(data []byte) (e Event, attempt int, err error) {
 	if e.Id == "" || e.Subject == "" {
 		return Event{}, 0, ErrInvalidEvent.With("wanted an id and a subject, found %.80q", data)
 	}
-	e.Index = s.index
+	if e.Index = s.index; s.delivered > 0 && s.delivered != s.index && s.index > 0 {
+		e.Index, e.timing().Published = s.delivered, s.index
+	}
 	if err := s.end(); err != nil {
 		return Event{}, 0, err
 	}
@@ -131,6 +133,7 @@ const (
 	fieldIndex
 	fieldAttempt
 	fieldHeaders
+	fieldDeliveredIndex
 	fieldDeliverAt
 	fieldExpiresAt
 	fieldDelay
@@ -163,6 +166,8 @@ func fieldBit(name []byte) int {
 		return fieldAttempt
 	case "headers":
 		return fieldHeaders
+	case "delivered_index":
+		return fieldDeliveredIndex
 	case "deliver_at":
 		return fieldDeliverAt
 	case "expires_at":
@@ -233,6 +238,8 @@ func (s *scanner) field(e *Event, bit int) (err error) {
 		err = s.base64(e)
 	case fieldIndex:
 		s.index, err = s.count()
+	case fieldDeliveredIndex:
+		s.delivered, err = s.count()
 	case fieldAttempt:
 		var n uint64
 		n, err = s.count()

@@ -26,8 +26,8 @@ type Timing struct {
 	Delay, TTL time.Duration
 
 	// Published is the index that the event was given when it was published, of an
-	// event that was put off and stands where it came due; 0 of every other. The one
-	// at that index has the same id.
+	// event that was put off and stands at Event.Index, where it came due; 0 of every
+	// other. The one at that index has the same id.
 	Published uint64
 }
 
