@@ -56,7 +56,10 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 		Name: "bus_build_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	}, func() float64 { return 1 })
-	m.registry.MustRegister(m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
+	expired := prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "bus_events_expired_total", Help: "Times that an event was passed over because it had expired: by the live end of a namespace, by a stream that reads the log, and instead of a redelivery.",
+	}, func() float64 { return float64(hub.Expired()) })
+	m.registry.MustRegister(expired, m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, gapAhead, gapOtherLog} {
 		m.gaps.WithLabelValues(reason) // there from the start: an alarm must not miss the first

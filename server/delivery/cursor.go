@@ -115,7 +115,7 @@ func (c *cursor) carried(e *bus.Event, delivered uint64) bool {
 	if e.Index < c.from || e.Index >= c.position(delivered) {
 		return false
 	}
-	return c.picks.has(e.Index) && c.wants(e.Subject)
+	return c.picks.has(e.Index) && c.wants(e.Subject) && !e.Waits()
 }
 
 func (c *cursor) wants(subject string) bool {
@@ -179,7 +179,7 @@ func (c *cursor) give(e *bus.Event, matches, owned bool) bool {
 	case c.until > 0 && e.Index >= c.until:
 		c.pos = max(c.pos, c.until)
 		return true
-	case matches && c.picks.has(e.Index) && !c.stream.emit(c, e, owned):
+	case matches && c.picks.has(e.Index) && !c.stream.hub.withheld(e) && !c.stream.emit(c, e, owned):
 		return false
 	}
 	c.pos = e.Index + 1

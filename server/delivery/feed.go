@@ -191,6 +191,9 @@ func (f *feed) spread(events []bus.Event) {
 	subject := ""
 	for i := range events {
 		e := &events[i]
+		if f.hub.withheld(e) {
+			continue
+		}
 		if e.Subject != subject {
 			subject = e.Subject
 			f.match(subject)

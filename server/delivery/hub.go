@@ -100,6 +100,7 @@ type Hub struct {
 	journal   Journal
 	bury      func(DeadLetter) error
 	inboxes   inboxes
+	expired   atomic.Uint64
 
 	ctx    context.Context // of the feeds' goroutines
 	cancel context.CancelFunc

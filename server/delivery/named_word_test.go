@@ -91,6 +91,7 @@ func TestOtherSettingsLeaveWhatIsOutWithWhoHasIt(t *testing.T) {
 			t.Fatalf("got %+v, want 3 events with who has them", state)
 		}
 		publishMany(n.m, 9, "a.x")
+		synctest.Wait() // a batch is handed out event by event
 		wantChunk(t, two, "a.x 4(1)\na.x 5(1)\na.x 6(1)\n")
 	})
 }
@@ -129,9 +130,7 @@ func TestAConsumerThatIsAheadOfItsLogGoesOnAtItsEnd(t *testing.T) {
 		defer m.Close()
 		wantChunk(t, m, "a.x 2(2)\n")
 		n.settle(Verdict{}, false, 2)
-		for range 9 {
-			n.m.publish("a.x")
-		}
+		publishMany(n.m, 9, "a.x")
 		wantChunk(t, m, "a.x 4(1)\na.x 5(1)\na.x 6(1)\na.x 7(1)\na.x 8(1)\na.x 9(1)\na.x 10(1)\na.x 11(1)\na.x 12(1)\n")
 	})
 }

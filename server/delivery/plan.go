@@ -56,7 +56,7 @@ func (c *Consumer) look(known map[string]*bus.Event, ids []string) error {
 		if err != nil && c.wasGiven(id) {
 			continue
 		}
-		if err != nil || !c.wants(e.Subject) {
+		if err != nil || !c.wants(e.Subject) || e.Waits() {
 			return notDelivered(id, "is none of this consumer")
 		}
 		known[id] = e

@@ -34,6 +34,10 @@ func (s *Stream) redeliver() {
 			s.bury(fl)
 			continue
 		}
+		if s.hub.withheld(fl.event) { // a dead letter is kept all the same: it was tried
+			s.flights.remove(fl)
+			continue
+		}
 		if s.taker.isFull() {
 			return
 		}

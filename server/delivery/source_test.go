@@ -19,12 +19,13 @@ type memory struct {
 	mu      sync.Mutex
 	logs    map[string]*memoryLog
 	failed  error
-	step    int    // events a Reader.Next at most
-	readers int    // open ones
-	payload []byte // of the events to come; nil: their index
-	reading func() // called by each Reader.Next, without a lock
-	group   uint64 // events that Skip knows as one; 0: it knows nothing
-	asked   int    // calls of Skip
+	step    int         // events a Reader.Next at most
+	readers int         // open ones
+	payload []byte      // of the events to come; nil: their index
+	timing  *bus.Timing // of the events to come
+	reading func()      // called by each Reader.Next, without a lock
+	group   uint64      // events that Skip knows as one; 0: it knows nothing
+	asked   int         // calls of Skip
 }
 
 type memoryLog struct {
@@ -53,7 +54,7 @@ func (m *memory) publish(subjects ...string) []bus.Event {
 		index := uint64(len(l.events) + 1)
 		l.events = append(l.events, bus.Event{
 			Id: eventID(bus.Namespace(subject), index), Subject: subject, Index: index,
-			CreatedAt: time.Now(), Payload: m.payload,
+			CreatedAt: time.Now(), Payload: m.payload, Timing: m.timing,
 		})
 		if m.payload == nil {
 			l.events[index-1].Payload = strconv.AppendUint(nil, index, 10)
