@@ -11,7 +11,7 @@ import (
 // ParseEvent reads one event in its wire form, strictly: a name that is not a
 // field, a name that stands twice, or a value of another type is refused, so
 // that a typo cannot lose a payload. Empty strings, null and the zero time
-// count as absent; so do "index" and "attempt", which only the bus gives. A
+// count as absent; so do "index", "delivered_index" and "attempt", which only the bus gives. A
 // missing payload is null. The event's payload may share memory with data.
 //
 // The result has passed Check.
@@ -45,6 +45,9 @@ func ParseDelivery(data []byte) (e Event, attempt int, err error) {
 		return Event{}, 0, ErrInvalidEvent.With("wanted an id and a subject, found %.80q", data)
 	}
 	e.Index = s.index
+	if s.delivered > 0 {
+		e.timing().Delivered = s.delivered
+	}
 	if err := s.end(); err != nil {
 		return Event{}, 0, err
 	}
@@ -135,6 +138,7 @@ const (
 	fieldExpiresAt
 	fieldDelay
 	fieldTTL
+	fieldDelivered
 )
 
 func fieldBit(name []byte) int {
@@ -171,6 +175,8 @@ func fieldBit(name []byte) int {
 		return fieldDelay
 	case "ttl":
 		return fieldTTL
+	case "delivered_index":
+		return fieldDelivered
 	}
 	return 0
 }
@@ -233,6 +239,8 @@ func (s *scanner) field(e *Event, bit int) (err error) {
 		err = s.base64(e)
 	case fieldIndex:
 		s.index, err = s.count()
+	case fieldDelivered:
+		s.delivered, err = s.count()
 	case fieldAttempt:
 		var n uint64
 		n, err = s.count()

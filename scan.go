@@ -21,9 +21,10 @@ type scanner struct {
 	pos  int
 	raw  bool // the value just skipped holds a line break between its tokens
 
-	lenient bool // names that are not known are passed over
-	index   uint64
-	attempt int
+	lenient   bool // names that are not known are passed over
+	index     uint64
+	delivered uint64
+	attempt   int
 }
 
 func (s *scanner) fail(wanted string) error {

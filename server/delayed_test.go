@@ -42,7 +42,7 @@ func TestADelayedEventReachesALiveStreamWhenItIsDueWithTheIndexItsPublisherWasTo
 	if now := time.Now(); err != nil || now.Before(due) {
 		t.Errorf("got it at %s, want not before %s (%v)", now, due, err)
 	}
-	want := fmt.Sprintf(`{"id":"%s","subject":"orders.later","index":1,"created_at":"%s","trace_id":"t","headers":{"h":"v"},"deliver_at":"%s","payload":{"n":1}}`, a.field("id"), a.field("created_at"), a.field("deliver_at"))
+	want := fmt.Sprintf(`{"id":"%s","subject":"orders.later","index":1,"delivered_index":3,"created_at":"%s","trace_id":"t","headers":{"h":"v"},"deliver_at":"%s","payload":{"n":1}}`, a.field("id"), a.field("created_at"), a.field("deliver_at"))
 	if f.data != want {
 		t.Errorf("got  %s\nwant %s", f.data, want)
 	}
