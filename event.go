@@ -85,8 +85,9 @@ func (e *Event) appendHead(dst []byte) []byte {
 	if index := e.GivenIndex(); index > 0 {
 		dst = append(dst, `,"index":`...)
 		dst = strconv.AppendUint(dst, index, 10)
-		if at := e.Place(); at != index {
-			dst = strconv.AppendUint(append(dst, `,"delivered_index":`...), at, 10)
+		if index != e.Index {
+			dst = append(dst, `,"delivered_index":`...)
+			dst = strconv.AppendUint(dst, e.Index, 10)
 		}
 	}
 	dst = append(dst, `,"created_at":"`...)

@@ -44,9 +44,8 @@ func ParseDelivery(data []byte) (e Event, attempt int, err error) {
 	if e.Id == "" || e.Subject == "" {
 		return Event{}, 0, ErrInvalidEvent.With("wanted an id and a subject, found %.80q", data)
 	}
-	e.Index = s.index
-	if s.delivered > 0 {
-		e.timing().Delivered = s.delivered
+	if e.Index = s.index; s.delivered > 0 && s.delivered != s.index && s.index > 0 {
+		e.Index, e.timing().Published = s.delivered, s.index
 	}
 	if err := s.end(); err != nil {
 		return Event{}, 0, err
@@ -134,11 +133,11 @@ const (
 	fieldIndex
 	fieldAttempt
 	fieldHeaders
+	fieldDeliveredIndex
 	fieldDeliverAt
 	fieldExpiresAt
 	fieldDelay
 	fieldTTL
-	fieldDelivered
 )
 
 func fieldBit(name []byte) int {
@@ -167,6 +166,8 @@ func fieldBit(name []byte) int {
 		return fieldAttempt
 	case "headers":
 		return fieldHeaders
+	case "delivered_index":
+		return fieldDeliveredIndex
 	case "deliver_at":
 		return fieldDeliverAt
 	case "expires_at":
@@ -175,8 +176,6 @@ func fieldBit(name []byte) int {
 		return fieldDelay
 	case "ttl":
 		return fieldTTL
-	case "delivered_index":
-		return fieldDelivered
 	}
 	return 0
 }
@@ -239,7 +238,7 @@ func (s *scanner) field(e *Event, bit int) (err error) {
 		err = s.base64(e)
 	case fieldIndex:
 		s.index, err = s.count()
-	case fieldDelivered:
+	case fieldDeliveredIndex:
 		s.delivered, err = s.count()
 	case fieldAttempt:
 		var n uint64

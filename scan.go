@@ -21,7 +21,9 @@ type scanner struct {
 	pos  int
 	raw  bool // the value just skipped holds a line break between its tokens
 
-	lenient   bool // names that are not known are passed over
+	lenient bool // names that are not known are passed over
+
+	// Of a delivery.
 	index     uint64
 	delivered uint64
 	attempt   int

@@ -26,19 +26,15 @@ type Timing struct {
 	Delay, TTL time.Duration
 
 	// Published is the index that the event was given when it was published, of an
-	// event that was put off and stands where it came due; 0 of every other. The one
-	// at that index has the same id.
+	// event that was put off and stands at Event.Index, where it came due; 0 of every
+	// other. The one at that index has the same id.
 	Published uint64
-
-	// Delivered is the index at which such an event was delivered, of one that came over
-	// the wire: there the event's own is the one that it was given.
-	Delivered uint64
 }
 
 // Waits reports whether the event stands where it was published and is delivered
 // elsewhere: where it comes due.
 func (e *Event) Waits() bool {
-	return e.Timing != nil && !e.Timing.DeliverAt.IsZero() && e.Timing.Published == 0 && e.Timing.Delivered == 0
+	return e.Timing != nil && !e.Timing.DeliverAt.IsZero() && e.Timing.Published == 0
 }
 
 // Expired reports whether the event is not to be delivered any more.
@@ -50,15 +46,6 @@ func (e *Event) Expired(now time.Time) bool {
 func (e *Event) GivenIndex() uint64 {
 	if e.Timing != nil && e.Timing.Published != 0 {
 		return e.Timing.Published
-	}
-	return e.Index
-}
-
-// Place is the index at which the event stands in the order of its namespace, which
-// is that of all streams.
-func (e *Event) Place() uint64 {
-	if e.Timing != nil && e.Timing.Delivered != 0 {
-		return e.Timing.Delivered
 	}
 	return e.Index
 }
@@ -84,7 +71,7 @@ func (e *Event) SettleTiming(now time.Time) error {
 	if t.TTL > 0 {
 		t.ExpiresAt = from.Add(t.TTL)
 	}
-	t.Delay, t.TTL, t.Published, t.Delivered = 0, 0, 0, 0
+	t.Delay, t.TTL, t.Published = 0, 0, 0
 	switch {
 	case t.DeliverAt.Sub(now) > MaxDelay:
 		return ErrInvalidEvent.With("deliver_at is %s, more than %s ahead", t.DeliverAt.Format(time.RFC3339), days(MaxDelay))

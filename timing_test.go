@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 )
@@ -61,8 +63,15 @@ func TestAnEventThatWasPutOffShowsTheIndexItsPublisherWasTold(t *testing.T) {
 	at := timingNow.Add(time.Hour)
 	e := Event{Id: "e_1", Subject: "orders.created", Index: 9, CreatedAt: timingNow, Timing: &Timing{DeliverAt: at, Published: 4}}
 	got, _, err := ParseDelivery(e.AppendJSON(nil))
-	if err != nil || got.Index != 4 || got.Timing == nil || !got.Timing.DeliverAt.Equal(at) {
-		t.Errorf("got %+v with %+v, %v, want index 4 and the time it was put off to", got, got.Timing, err)
+	if err != nil || !reflect.DeepEqual(got, e) {
+		t.Errorf("got %+v with %+v, %v, want %+v with %+v", got, got.Timing, err, e, e.Timing)
+	}
+	if text := string(e.AppendJSON(nil)); !strings.Contains(text, `"index":4,"delivered_index":9,`) {
+		t.Errorf("got %s, want index 4, delivered at 9", text)
+	}
+	back, err := ParseEvent(e.AppendJSON(nil))
+	if err != nil || back.Index != 0 || back.Timing.Published != 0 {
+		t.Errorf("published as it came: got %+v with %+v, %v, want no index of it", back, back.Timing, err)
 	}
 	if e.Waits() {
 		t.Error("an event where it came due waits")

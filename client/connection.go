@@ -201,8 +201,8 @@ func (k *connection) message(f frame) error {
 	}
 	e.from, e.Consumer = k.origin(), k.req.consumer
 	ns := bus.Namespace(e.Subject)
-	fresh := e.Index == 0 || e.Place() > k.seen[ns] // an inbox counts nothing
-	k.seen[ns] = max(k.seen[ns], e.Place())
+	fresh := e.Index == 0 || e.Index > k.seen[ns] // an inbox counts nothing
+	k.seen[ns] = max(k.seen[ns], e.Index)
 	if !k.wanted(e) {
 		return k.beyond()
 	}

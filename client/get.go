@@ -254,7 +254,7 @@ func (s *subscription) wanted(e *Event) bool {
 		return true
 	}
 	tail, known := s.first.Tail[bus.Namespace(e.Subject)]
-	return !known || e.Place() <= tail
+	return !known || e.Index <= tail
 }
 
 // beyond ends a loop at an event behind its end when everything before that is done with. The
@@ -277,7 +277,7 @@ func (s *subscription) deliver(e *Event, fresh bool) error {
 	}
 	if s.req.limit > 0 && (fresh || s.req.consumer != "") {
 		ns := bus.Namespace(e.Subject)
-		s.taken[ns] = append(s.taken[ns], e.Place())
+		s.taken[ns] = append(s.taken[ns], e.Index)
 		s.left--
 	}
 	if !s.manual() && s.full() {
