@@ -25,7 +25,7 @@ type NamespaceInfo struct {
 	// What waits for its delivery: events that were published with deliver_at or delay.
 	Delayed      int       `json:"delayed,omitempty"`
 	NextDelivery time.Time `json:"next_delivery,omitzero"` // when the first of them is due
-	MaxDelayed   int       `json:"max_delayed"`            // how many may wait
+	MaxDelayed   int       `json:"max_delayed,omitempty"`  // how many may wait
 	DelayedLost  uint64    `json:"delayed_lost,omitempty"` // that were deleted, or lost to damage, before they were due, since the server opened it
 
 	Segments  int            `json:"segments,omitempty"`  // files of the log
