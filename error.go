@@ -100,6 +100,7 @@ var (
 	ErrUnsupportedMedia  = newError(415, "unsupported_media_type", "the content type or encoding cannot be taken")
 	ErrKeyConflict       = newError(422, "key_conflict", "the key belongs to another event")
 	ErrTooManySubjects   = newError(422, "too_many_subjects", "the last index of so many subjects is not kept")
+	ErrTooManyDelayed    = newError(429, "too_many_delayed", "as many events wait for their delivery as may")
 	ErrTooManyStreams    = newError(429, "too_many_streams", "the address has too many streams open")
 	ErrStorage           = newError(500, "storage_failed", "the log takes no more events")
 	ErrUnreadable        = newError(500, "read_failed", "the log cannot be read now")

@@ -79,6 +79,29 @@ func ParseID(id string) ([]Position, bool) {
 	return positions, true
 }
 
+// delayedDigits are those of a delayed event's id that are random: it has more of
+// them than a position has digits, so that it says none.
+const delayedDigits = 16
+
+// DelayedID returns the id of an event whose delivery is put off: which log gave it,
+// and no index. Such an event stands at two, where it was published and where it
+// came due, and an id that said one of them could not be told from a resume point.
+func DelayedID(incarnation uint64, random [delayedDigits]byte) string {
+	id := AppendID(make([]byte, 0, MaxIDLen), Position{Incarnation: incarnation})
+	id = id[:len(id)-1] // without the digit of index 0
+	for _, b := range random {
+		id = append(id, idDigits[b&63])
+	}
+	return string(id)
+}
+
+// IsDelayedID reports whether an id looks as if the log had given it to an event
+// whose delivery was put off.
+func IsDelayedID(id string, incarnation uint64) bool {
+	given := DelayedID(incarnation, [delayedDigits]byte{})
+	return len(id) == len(given) && id[:len(given)-delayedDigits] == given[:len(given)-delayedDigits]
+}
+
 // ParseEventID is ParseID for the id of one event.
 func ParseEventID(id string) (Position, bool) {
 	rest, ok := strings.CutPrefix(id, "e_")

@@ -22,6 +22,12 @@ type NamespaceInfo struct {
 	Consumers   int       `json:"consumers,omitempty"`        // named ones
 	Subjects    int       `json:"tracked_subjects,omitempty"` // whose last index is kept in memory; 0: nobody has asked for one yet
 
+	// What waits for its delivery: events that were published with deliver_at or delay.
+	Delayed      int       `json:"delayed,omitempty"`
+	NextDelivery time.Time `json:"next_delivery,omitzero"` // when the first of them is due
+	MaxDelayed   int       `json:"max_delayed,omitempty"`  // how many may wait
+	DelayedLost  uint64    `json:"delayed_lost,omitempty"` // that were deleted, or lost to damage, before they were due, since the server opened it
+
 	Segments  int            `json:"segments,omitempty"`  // files of the log
 	Retention *RetentionInfo `json:"retention,omitempty"` // what is kept; nil: everything
 	Deleted   Deleted        `json:"deleted,omitzero"`    // by the retention, since the server opened it

@@ -22,6 +22,7 @@ func (s *Server) admin(mux *http.ServeMux, admin bool) {
 	mux.HandleFunc("/v1/namespaces/{namespace}", s.namespace(admin))
 	mux.HandleFunc("/v1/namespaces/{namespace}/purge", s.purgeNamespace(admin))
 	s.get(mux, "/v1/namespaces/{namespace}/events/{event}", s.readEvent)
+	mux.HandleFunc("/v1/namespaces/{namespace}/delayed", s.listDelayed)
 	s.get(mux, "/v1/namespaces/{namespace}/consumers", s.listConsumers)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}", s.consumer)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}/reset", s.resetConsumer)

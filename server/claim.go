@@ -96,8 +96,8 @@ func (c *claim) findID(ctx context.Context, i int) error {
 		return err
 	}
 	if fingerprint(have) != fingerprint(e) {
-		clash := bus.ErrKeyConflict.With("the id %s is that of another event, at index %d", e.Id, index)
-		clash.EventID, clash.Index = e.Id, index
+		clash := bus.ErrKeyConflict.With("the id %s is that of another event, at index %d", e.Id, have.GivenIndex())
+		clash.EventID, clash.Index = e.Id, have.GivenIndex()
 		return clash
 	}
 	known := receiptOf(have)

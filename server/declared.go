@@ -211,6 +211,7 @@ func (d *declared) open(name string) error {
 	s.loadKeys([]string{name})
 	s.named.began(name)
 	s.hub.Add(name)
+	s.expectDelayed([]string{name})
 	return nil
 }
 
@@ -230,6 +231,7 @@ func (d *declared) remove(ctx context.Context, name string) error {
 		return err
 	}
 	gone := bus.ErrUnknownNamespace.With("namespace %s was deleted", name)
+	s.schedule.Drop(name)
 	s.hub.Drop(name, gone)
 	if err := s.named.removeAll(ctx, name); err != nil {
 		return err

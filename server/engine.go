@@ -47,7 +47,26 @@ type Engine interface {
 	// bus.ErrInsufficientSpace (later appends may work; also at a limit of a policy
 	// that refuses what is new), bus.ErrTooLarge,
 	// bus.ErrStorage (none will until the log is opened again), ctx's.
+	//
+	// An event that Waits is stored at its index at once, and gets an id that says no
+	// index when it brings none. It is delivered by Release. There may be only so many of
+	// them: bus.ErrTooManyDelayed, and nothing is stored. bus.ErrInvalidEvent when a
+	// policy would delete it before it is due.
 	Append(ctx context.Context, namespace string, events []bus.Event) error
+
+	// Release appends the events that wait and have come due by now once more: in the
+	// order in which they came due, those of one moment in the order of their indexes, at
+	// most most of them, as one commit. They have the id, created_at and all else of the
+	// one that waited, and its index as Timing.Published. It returns when those that it
+	// has delivered were due, and when the next is: the zero time when none waits. Each
+	// is delivered once, whatever crashes, and one that is gone is passed over and
+	// counted. With an error nothing was delivered, and the next call tries again. It may
+	// wait for the log to be read, as long as ctx lets it.
+	Release(ctx context.Context, namespace string, now time.Time, most int) (released []time.Time, next time.Time, err error)
+
+	// Delayed returns the indexes behind after, sorted and at most most of them, at which
+	// events wait. It may wait for the log to be read, as long as ctx lets it.
+	Delayed(ctx context.Context, namespace string, after uint64, most int) (indexes []uint64, err error)
 
 	// AppendIf is Append on a condition, which is looked at in the same step in
 	// which the events get their indexes: no other Append comes between, of this
@@ -59,7 +78,7 @@ type Engine interface {
 	AppendIf(ctx context.Context, namespace string, events []bus.Event, when bus.Condition) error
 
 	// Newest returns the indexes, sorted, of the newest event below next of each
-	// subject that matches one of the patterns; next is one past the last readable
+	// subject that matches one of the patterns, without those that wait; next is one past the last readable
 	// at one moment during the call. It may wait for the log to be read, or for
 	// what is stored to be readable, as long as ctx lets it. Events that are lost to
 	// damage, and may have been the newest, are in lost, in order. More than most
@@ -105,7 +124,8 @@ type Engine interface {
 
 	// Find returns the index of the event with this id without scanning the log:
 	// an id that the namespace gave, or one that came with a restored or copied
-	// event. bus.ErrUnknownEvent when there is none. Of an event that is lost to
+	// event. Of one that was put off it is the index at which it was delivered, and
+	// until then that at which it waits. bus.ErrUnknownEvent when there is none. Of an event that is lost to
 	// damage, the index is known by an id that the namespace gave, so that a
 	// reader can go on behind it; by another id it is unknown.
 	Find(ctx context.Context, namespace, id string) (uint64, error)

@@ -32,6 +32,7 @@ type testBus struct {
 	failing  bool           // closing the engine is to fail
 	sync     string         // durability; always when empty
 	maxEvent int            // of the engine; the default when 0
+	delayed  int            // how many events may wait; the default when 0
 	server   *server.Server
 	engine   *disk.Engine
 	served   chan error
@@ -56,7 +57,7 @@ func (b *testBus) start(address string, change ...func(*server.Config)) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys, MaxEvent: b.maxEvent})
+	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys, MaxEvent: b.maxEvent, MaxDelayed: b.delayed})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -166,18 +166,27 @@ func (s *Server) remember(namespace string, events []bus.Event) {
 			continue
 		}
 		at := e.CreatedAt
-		if p, ok := bus.ParseEventID(e.Id); ok && p.Incarnation == incarnation && now.Sub(at) > s.config.DedupWindow {
+		if gaveID(e, incarnation) && now.Sub(at) > s.config.DedupWindow {
 			at = now
 		}
 		entries = append(entries, delivery.Entry{
 			Key:     delivery.Key{Key: e.Key, Fingerprint: fingerprint(e)},
-			Receipt: delivery.Receipt{Index: e.Index, ID: e.Id, CreatedAt: e.CreatedAt},
+			Receipt: delivery.Receipt{Index: e.GivenIndex(), ID: e.Id, CreatedAt: e.CreatedAt},
 			At:      at,
 		})
 	}
 	if len(entries) > 0 {
 		s.hub.Dedup().Load(namespace, entries)
 	}
+}
+
+// gaveID reports whether an event got its id when it was committed where it stands.
+// That of an event that waited, and stands where it came due, was committed before.
+func gaveID(e *bus.Event, incarnation uint64) bool {
+	if p, ok := bus.ParseEventID(e.Id); ok {
+		return p.Incarnation == incarnation
+	}
+	return e.Waits() && bus.IsDelayedID(e.Id, incarnation)
 }
 
 // windowShrunk says that repeats may be stored again which the window should have

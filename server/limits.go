@@ -17,6 +17,7 @@ const (
 	limitInflight          = "inflight"
 	limitInflightBytes     = "inflight_bytes"
 	limitConsumers         = "consumers"
+	limitDelayed           = "delayed"
 	limitDedupKeys         = "dedup_keys"
 	limitBuffered          = "buffered_bytes"
 )
@@ -92,10 +93,12 @@ func (c *limitCollector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. A limit of 0 is none.
 func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 	s := c.server
-	keys := 0
+	keys, waiting, mayWait := 0, 0, 0
 	for _, namespace := range s.engine.Namespaces() {
 		kept, early := s.hub.Dedup().Kept(namespace)
 		keys = max(keys, kept)
+		info := s.engine.Inspect(namespace)
+		waiting, mayWait = max(waiting, info.Delayed), max(mayWait, info.MaxDelayed)
 		ch <- prometheus.MustNewConstMetric(c.keys, prometheus.GaugeValue, float64(kept), namespace)
 		ch <- prometheus.MustNewConstMetric(c.forgot, prometheus.CounterValue, float64(early), namespace)
 	}
@@ -113,11 +116,12 @@ func (c *limitCollector) Collect(ch chan<- prometheus.Metric) {
 		{limitInflight, int64(s.config.MaxInflight), int64(s.hub.MostInflight())},
 		{limitInflightBytes, mostInflight, inflight},
 		{limitConsumers, int64(s.config.MaxConsumers), int64(s.hub.MostConsumers())},
+		{limitDelayed, int64(mayWait), int64(waiting)},
 		{limitDedupKeys, int64(max(s.config.DedupKeys, 0)), int64(keys)},
 		{limitBuffered, s.budget.most, s.budget.held.Load()},
 	} {
-		if l.name == limitDedupKeys && l.most == 0 {
-			continue // none are kept, which is another thing than no limit
+		if (l.name == limitDedupKeys || l.name == limitDelayed) && l.most == 0 {
+			continue // none are kept, or may wait, which is another thing than no limit
 		}
 		ch <- prometheus.MustNewConstMetric(c.most, prometheus.GaugeValue, float64(l.most), l.name)
 		ch <- prometheus.MustNewConstMetric(c.used, prometheus.GaugeValue, float64(l.used), l.name)

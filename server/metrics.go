@@ -26,6 +26,8 @@ type metrics struct {
 	gaps       *prometheus.CounterVec
 	refusals   *prometheus.CounterVec
 	slow       prometheus.Counter
+	released   *prometheus.CounterVec
+	lateness   *prometheus.HistogramVec
 
 	limited      *prometheus.CounterVec
 	acceptErrors prometheus.Counter
@@ -47,7 +49,13 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 		verdicts: counters("bus_acks_total", "Events settled by consumers.", "verdict"),
 		gaps:     counters("bus_gaps_total", "Gaps said in streams.", "reason"),
 		refusals: counters("bus_refusals_total", "Requests refused.", "code"),
-		slow:     counter("bus_slow_evictions_total", "Streams let go because the peer did not read in time."),
+		released: counters("bus_delayed_delivered_total", "Events delivered that had waited for their delivery.", "namespace"),
+		lateness: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "bus_delayed_late_seconds",
+			Help:    "Time from the moment at which an event that waited was due to its delivery.",
+			Buckets: []float64{0.005, 0.02, 0.1, 0.5, 1, 5, 30, 300, 3600},
+		}, []string{"namespace"}),
+		slow: counter("bus_slow_evictions_total", "Streams let go because the peer did not read in time."),
 
 		limited:      counters("bus_limit_refusals_total", "Requests refused because of a limit.", "limit"),
 		acceptErrors: counter("bus_accept_errors_total", "Connections that could not be accepted, for want of descriptors or memory."),
@@ -59,12 +67,12 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 	expired := prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "bus_events_expired_total", Help: "Times that an event was passed over because it had expired: by the live end of a namespace, by a stream that reads the log, and instead of a redelivery.",
 	}, func() float64 { return float64(hub.Expired()) })
-	m.registry.MustRegister(expired, m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.limited, m.acceptErrors, build,
+	m.registry.MustRegister(expired, m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.released, m.lateness, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, gapAhead, gapOtherLog} {
 		m.gaps.WithLabelValues(reason) // there from the start: an alarm must not miss the first
 	}
-	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitConsumers, limitBuffered} {
+	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitConsumers, limitDelayed, limitBuffered} {
 		m.limited.WithLabelValues(limit)
 	}
 	return m
@@ -94,6 +102,14 @@ func (m *metrics) published(namespace string, receipts []receipt, took time.Dura
 	m.latency.WithLabelValues(namespace).Observe(took.Seconds())
 }
 
+// late takes events that had waited, and how late they were delivered.
+func (m *metrics) late(namespace string, late []time.Duration) {
+	m.released.WithLabelValues(namespace).Add(float64(len(late)))
+	for _, d := range late {
+		m.lateness.WithLabelValues(namespace).Observe(d.Seconds())
+	}
+}
+
 func (m *metrics) delivered(n int)     { m.sent.Add(float64(n)) }
 func (m *metrics) redelivered()        { m.again.Inc() }
 func (m *metrics) deadLetter()         { m.dead.Inc() }
@@ -116,7 +132,7 @@ type engineCollector struct {
 	bytes, free, last, streams, impaired *prometheus.Desc
 
 	behind, unacked, connections, stalled *prometheus.Desc
-	subjects                              *prometheus.Desc
+	subjects, delayed, delayedLost        *prometheus.Desc
 	first, segments                       *prometheus.Desc
 	gone, goneBytes                       *prometheus.Desc // counters
 }
@@ -135,6 +151,8 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		connections: prometheus.NewDesc("bus_consumer_connections", "Connections that share the work of a named consumer.", consumerLabels, nil),
 		stalled:     prometheus.NewDesc("bus_consumer_stalled", "1 while a named consumer has something to do and settles nothing.", consumerLabels, nil),
 		subjects:    prometheus.NewDesc("bus_tracked_subjects", "Subjects whose last index is kept in memory.", label, nil),
+		delayed:     prometheus.NewDesc("bus_delayed", "Events that wait for their delivery.", label, nil),
+		delayedLost: prometheus.NewDesc("bus_delayed_lost_total", "Events that were deleted, or lost to damage, before they were due.", label, nil),
 		first:       prometheus.NewDesc("bus_log_first_index", "Index of the oldest event kept; one past the newest when there is none.", label, nil),
 		segments:    prometheus.NewDesc("bus_log_segments", "Files of the log.", label, nil),
 		gone:        prometheus.NewDesc("bus_retention_deleted_events_total", "Events deleted by the retention.", label, nil),
@@ -147,7 +165,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		c.bytes, c.free, c.first, c.last, c.segments, c.gone, c.goneBytes, c.streams, c.impaired,
-		c.behind, c.unacked, c.connections, c.stalled, c.subjects,
+		c.behind, c.unacked, c.connections, c.stalled, c.subjects, c.delayed, c.delayedLost,
 	} {
 		ch <- desc
 	}
@@ -164,11 +182,11 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 		for desc, value := range map[*prometheus.Desc]float64{
 			c.bytes: float64(info.Bytes), c.first: float64(info.First), c.last: float64(info.Last), c.segments: float64(info.Segments),
 			c.streams: float64(c.hub.Streams(namespace)), c.impaired: stopped,
-			c.subjects: float64(info.Subjects),
+			c.subjects: float64(info.Subjects), c.delayed: float64(info.Delayed),
 		} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, namespace)
 		}
-		for desc, value := range map[*prometheus.Desc]uint64{c.gone: info.Deleted.Events, c.goneBytes: info.Deleted.Bytes} {
+		for desc, value := range map[*prometheus.Desc]uint64{c.gone: info.Deleted.Events, c.goneBytes: info.Deleted.Bytes, c.delayedLost: info.DelayedLost} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), namespace)
 		}
 		if info.FreeBytes != nil { // 0 is a full disk, and would ring where it is only not known

@@ -212,6 +212,10 @@ func (s *Server) publishOne(w http.ResponseWriter, r *http.Request, e bus.Event,
 		s.fail(w, r, err)
 		return
 	}
+	if err := checkAnswered(e, wish); err != nil {
+		s.fail(w, r, err)
+		return
+	}
 	switch {
 	case wish.reply:
 		s.publishForReply(w, r, e, wish)

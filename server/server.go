@@ -103,6 +103,7 @@ type Server struct {
 	named    consumers
 	letters  openLetters
 	declared declared
+	schedule *delivery.Schedule // of events that wait for their delivery
 	conns    connPeers
 	plain    plainPeers
 	buffers  sync.Pool // of *buffer
@@ -149,6 +150,7 @@ func New(c Config) (*Server, error) {
 	})
 	s.metrics = newMetrics(c.Engine, s.hub, c.Version)
 	s.metrics.registry.MustRegister(newLimitCollector(s), newDeadCollector(s))
+	s.schedule = delivery.NewSchedule(c.Engine, s.metrics.late, s.releaseFailed)
 	s.budget.refused = func(err error) error { return s.overLimit(limitBuffered, err) }
 	s.gate = newGate(c.MaxConnections, c.HeadTimeout, c.WriteTimeout+unheardFor, c.Logger, s.metrics.acceptErrors.Inc)
 	s.sse, s.ndjson = sseFormat{engine: c.Engine, plain: &sync.Map{}}, newNDJSONFormat()
@@ -172,6 +174,7 @@ func New(c Config) (*Server, error) {
 	s.loadKeys(c.Engine.Namespaces())
 	s.declared.server = s
 	s.declared.begin()
+	s.expectDelayed(c.Engine.Namespaces()) // with those that were declared at run time
 	if c.Engine.Incarnation(bus.ConsumersNamespace) != 0 {
 		s.loading.Go(s.named.begin)
 	}
@@ -233,6 +236,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.plain.cut() // whom the time did not suffice for
 	s.conns.cut()
+	s.schedule.Close()
 	s.hub.Close()
 	s.loading.Wait()
 	return err

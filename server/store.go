@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.com/bus"
@@ -46,10 +47,19 @@ func (s *Server) storeNew(ctx context.Context, namespace string, events []bus.Ev
 }
 
 func (s *Server) appendIf(ctx context.Context, namespace string, events []bus.Event, when bus.Condition) error {
+	var err error
 	if !when.Asks() {
-		return s.engine.Append(ctx, namespace, events)
+		err = s.engine.Append(ctx, namespace, events)
+	} else {
+		err = s.engine.AppendIf(ctx, namespace, events, when)
 	}
-	return s.engine.AppendIf(ctx, namespace, events, when)
+	if errors.Is(err, bus.ErrTooManyDelayed) {
+		return s.overLimit(limitDelayed, err)
+	}
+	if err == nil {
+		s.expect(namespace, events)
+	}
+	return err
 }
 
 // claimsAny reports whether an event has a key or an id that may be known.

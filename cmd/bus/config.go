@@ -40,6 +40,7 @@ type serverConfig struct {
 	MaxPatternLength     count `env:"MAX_PATTERN_LENGTH" envDefault:"255" flag:"max-pattern-length" usage:"bytes of one subject of a stream; no subject has more than 255"`
 	MaxInflight          count `env:"MAX_INFLIGHT" envDefault:"10000" flag:"max-inflight" usage:"unacknowledged events that a stream may ask for at once"`
 	MaxConsumers         count `env:"MAX_CONSUMERS" envDefault:"1000" flag:"max-consumers" usage:"named consumers of one namespace"`
+	MaxDelayed           count `env:"MAX_DELAYED" envDefault:"100000" flag:"max-delayed" usage:"events of one namespace that may wait for their delivery; 0: none"`
 
 	DedupWindow   span  `env:"DEDUP_WINDOW" envDefault:"10m" flag:"dedup-window,dup-ttl" usage:"how long an idempotency key is remembered"`
 	DedupKeys     count `env:"DEDUP_KEYS" envDefault:"1000000" flag:"dedup-keys,dup-size" usage:"how many keys a namespace remembers; 0: none"`

@@ -32,7 +32,9 @@ Nobody else should write to a mirror; what stands there is told and stays.
    bus copy --from http://localhost:2021 --to http://backup:2021 --follow
    bus copy --from ./data --to ./backup --follow --status-addr 127.0.0.1:2022
 
-A gap that bus repair has left in the source is told, and is no damage.
+What waits for its delivery is copied, and waits at the target; with --follow it
+comes when it is due. A gap that bus repair has left in the source is told, and is
+no damage.
 The bus's own logs, of named consumers and dead letters, are not copied: they
 are about the indexes of the source.
 

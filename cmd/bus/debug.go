@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,7 +24,9 @@ func debugCommand() *cli.Command {
 		Usage: "show what is in a directory of logs",
 		Description: `Shows each namespace: files, indexes, times, key, problems. It only reads,
 and may run beside a server. Its number of events has those that were lost in
-it; bus verify counts those that are there. With --namespace it prints events.
+it; bus verify counts those that are there. With --namespace it prints events:
+one that was put off as it was published, with its deliver_at, and again where it
+was delivered, with its delivered_index.
 
    bus debug --path ./data
    bus debug --path ./data --namespace orders --from 100 --limit 3`,
@@ -68,7 +71,7 @@ func debugLogs(c *cli.Context) error {
 		return err
 	}
 	for _, name := range found {
-		info, err := inspect(dir, name, ring)
+		info, err := inspect(c.Context, dir, name, ring)
 		if err != nil {
 			return err
 		}
@@ -130,7 +133,7 @@ func among(dir string, found, asked []string) ([]string, error) {
 
 // inspect opens one namespace by itself, so that one that cannot be opened
 // does not hide the others: why it cannot is its problem.
-func inspect(dir, name string, ring *crypto.Keyring) (inspected, error) {
+func inspect(ctx context.Context, dir, name string, ring *crypto.Keyring) (inspected, error) {
 	files, err := filesOf(dir, name)
 	if err != nil {
 		return inspected{}, err
@@ -139,7 +142,10 @@ func inspect(dir, name string, ring *crypto.Keyring) (inspected, error) {
 	if err != nil {
 		return inspected{bus.NamespaceInfo{Name: name, Problem: err.Error(), Sealed: errors.Is(err, disk.ErrSealed)}, files}, nil
 	}
-	return inspected{engine.Inspect(name), files}, engine.Close()
+	_, _ = engine.Delayed(ctx, name, 0, 0) // what waits is found out when it is asked for; why it is not, the problem says
+	info := engine.Inspect(name)
+	info.MaxDelayed = 0 // is the server's to say
+	return inspected{info, files}, engine.Close()
 }
 
 // filesOf lists what belongs to a namespace, by the part before the first dot.
@@ -196,6 +202,9 @@ func printInspected(w io.Writer, info inspected, asJSON bool) error {
 		fmt.Fprintf(&b, "  events       %d, indexes %d to %d\n", info.Events, info.First, info.Last)
 		fmt.Fprintf(&b, "  committed    %s to %s\n", stamp(info.FirstAt), stamp(info.LastAt))
 		fmt.Fprintf(&b, "  sealed       %s\n  ids begin    %s\n", sealed, info.Incarnation)
+	}
+	if info.Delayed > 0 {
+		fmt.Fprintf(&b, "  waiting      %s for their delivery, the next at %s\n", countOf(uint64(info.Delayed), false), stamp(info.NextDelivery))
 	}
 	if info.Problem != "" {
 		fmt.Fprintf(&b, "  problem      %s\n", oneLine(info.Problem))

@@ -34,6 +34,7 @@ func openFollowed(path, namespace string, ring *crypto.Keyring, d *damages) (*di
 		return nil, err
 	}
 	s := newDirSource(engine, d)
+	s.delivered = true
 	s.path, s.reopen = filepath.Join(path, namespace+".log"), reopen
 	return s, nil
 }

@@ -27,7 +27,8 @@ clear, also when the log is sealed.
    bus dump --host http://localhost:2021 --namespaces orders | gzip > orders.json.gz
 
 A gap that bus repair has left in a log is a line of the dump, and no damage.
-The bus's own logs, of named consumers and dead letters, are not in it.
+What waits for its delivery is in it, with its deliver_at: of a server at the end
+of its namespace. The bus's own logs, of named consumers and dead letters, are not.
 
 Exit code 3: damage was found; without --skip-damaged there is no file.`,
 		Flags: append(append([]cli.Flag{

@@ -75,10 +75,10 @@ func (s *hostSource) event(ctx context.Context, namespace, name string) (*bus.Ev
 	return &e, nil
 }
 
-// rest tells whether any event from an index on matches. Without patterns all do,
-// and none is sent to know that.
+// rest tells whether any event from an index on matches. Without patterns all do that
+// a stream has, and none is sent to know that.
 func (s *hostSource) rest(ctx context.Context, w wanted, from uint64) (bool, error) {
-	if len(w.patterns) == 0 {
+	if len(w.patterns) == 0 && !s.withheld(ctx, w.namespace, from) {
 		return true, nil
 	}
 	found := errors.New("one is enough")

@@ -148,6 +148,10 @@ func liar(t *testing.T, stream func(w http.ResponseWriter, r *http.Request)) str
 			io.WriteString(w, `{"namespaces":[{"name":"app","last_index":3}]}`)
 			return
 		}
+		if strings.Contains(r.URL.Path, "/events/") { // nor is any of them one that streams pass over
+			http.NotFound(w, r)
+			return
+		}
 		w.Header().Set("Content-Type", "text/event-stream")
 		io.WriteString(w, "event: hello\ndata: {\"consumer_id\":\"c_1\",\"tail\":{\"app\":3}}\n\n")
 		stream(w, r)

@@ -19,13 +19,15 @@ type hostSource struct {
 	client  *client.Client
 	damages *damages
 	ends    map[string]uint64 // index of the newest event, when namespaces was asked
+	waits   map[string]bool   // whether anything waited then
 
+	delivered  bool        // as that of a dirSource
 	connection func(error) // told when a stream that is followed is lost, and nil when it is back
 }
 
 // newHostSource connects to nothing.
 func newHostSource(url string, d *damages) *hostSource {
-	return &hostSource{url: url, client: client.NewClient(url), damages: d, ends: make(map[string]uint64), connection: func(error) {}}
+	return &hostSource{url: url, client: client.NewClient(url), damages: d, ends: make(map[string]uint64), waits: make(map[string]bool), connection: func(error) {}}
 }
 
 func (s *hostSource) close() error { return nil }
@@ -39,7 +41,7 @@ func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	var list []string
 	for _, info := range infos {
 		list = append(list, info.Name)
-		s.ends[info.Name] = info.Last
+		s.ends[info.Name], s.waits[info.Name] = info.Last, info.Delayed > 0
 	}
 	return list, nil
 }
@@ -102,8 +104,28 @@ func readNamespaces(body io.Reader) ([]bus.NamespaceInfo, error) {
 
 // read leaves the matching to the server. The client takes up a broken
 // connection by itself.
+//
+// A stream has what was delivered. What waits is asked for before it, to know what
+// there is to be had, and comes after it: what is delivered in between is in both, or
+// behind the end that the stream had.
 func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) error) error {
-	reached, gaps, err := s.stream(ctx, w, take, s.problem, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
+	var waiting map[string]struct{}
+	if s.waits[w.namespace] && !s.delivered {
+		var err error
+		if waiting, err = s.waiting(ctx, w); err != nil {
+			return err
+		}
+	}
+	streamed := func(events []bus.Event) error {
+		for i := range events {
+			delete(waiting, events[i].Id)
+		}
+		return take(events)
+	}
+	reached, gaps, err := s.stream(ctx, w, streamed, s.problem, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
+	if err == nil {
+		err = s.readWaiting(ctx, w, waiting, take)
+	}
 	if err != nil {
 		return err
 	}
@@ -111,7 +133,7 @@ func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) 
 		return context.Cause(ctx)
 	}
 	// A stream that ends early must not pass for a whole one.
-	if last := s.ends[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
+	if last := s.ends[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last && !s.withheld(ctx, w.namespace, reached+1) {
 		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
 	}
 	return nil
@@ -134,6 +156,9 @@ func (s *hostSource) stream(ctx context.Context, w wanted, take func([]bus.Event
 				return reached, gaps, err
 			}
 			continue
+		}
+		if !jump && event.Index > reached+1 && len(w.patterns) == 0 {
+			jump = s.withheld(ctx, w.namespace, reached+1)
 		}
 		if err := s.follows(w, &event.Event, reached, jump); err != nil {
 			return reached, gaps, err

@@ -114,13 +114,17 @@ func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 	f.hurt = hurt.any
 	switch to := out.(type) {
 	case *dirSink:
-		f.target = newDirSource(to.engine, hurt)
+		there := newDirSource(to.engine, hurt)
+		there.delivered = true
+		f.target = there
 	default:
-		f.target = newHostSource(e.to, hurt)
+		there := newHostSource(e.to, hurt)
+		there.delivered = true
+		f.target = there
 	}
 	if isURL(e.from) {
 		src := newHostSource(e.from, d)
-		src.connection = f.source.connection
+		src.connection, src.delivered = f.source.connection, true
 		f.src = src
 		return f, nil
 	}

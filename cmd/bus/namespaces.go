@@ -169,11 +169,11 @@ func printNamespaces(c *cli.Context, all []bus.NamespaceInfo) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(c.App.Writer, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "NAMESPACE\tFIRST\tLAST\tBYTES\tLAST AT\tRATE\tCONSUMERS\tRETENTION\tPROBLEM")
+	fmt.Fprintln(w, "NAMESPACE\tFIRST\tLAST\tBYTES\tLAST AT\tRATE\tCONSUMERS\tDELAYED\tRETENTION\tPROBLEM")
 	for i := range all {
 		n := &all[i]
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%.1f/s\t%d\t%s\t%s\n",
-			oneLine(n.Name), n.First, n.Last, n.Bytes, whenOf(n.LastAt), n.Rate, n.Consumers, keptText(n.Retention), oneLine(n.Problem))
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%.1f/s\t%d\t%d\t%s\t%s\n",
+			oneLine(n.Name), n.First, n.Last, n.Bytes, whenOf(n.LastAt), n.Rate, n.Consumers, n.Delayed, keptText(n.Retention), oneLine(n.Problem))
 	}
 	return flushed(w)
 }

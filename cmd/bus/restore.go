@@ -19,7 +19,8 @@ func restoreCommand() *cli.Command {
 		Usage: "write a dump into a directory or a server",
 		Description: `Checks the whole dump before the first write, then writes what is not there:
 an event whose id is there is skipped, so that it can be run again. Ids, times,
-keys and trace ids are kept; indexes are given anew. Gaps that the dump speaks
+keys and trace ids are kept; indexes are given anew. What waits for its delivery
+waits on, unless that is due by now. Gaps that the dump speaks
 of are told on stderr.
 
    bus restore --path ./data --input events.json

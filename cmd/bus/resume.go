@@ -64,6 +64,9 @@ func newestCommon(ctx context.Context, src, target followed, namespace string, e
 		if err != nil {
 			return place{}, atTarget(err)
 		}
+		if e.Waits() { // a copy has put it there; the mirror comes to it when it is due
+			continue
+		}
 		have, err := src.event(ctx, namespace, byID+e.Id)
 		if notThere(err) {
 			continue

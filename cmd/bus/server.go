@@ -82,8 +82,17 @@ func diskOptions(cfg *serverConfig, log *slog.Logger) disk.Options {
 		MaxEvent:   int(cfg.MaxEvent),
 		Retention:  cfg.Retention.byNamespace(),
 		MinFree:    int64(cfg.MinFree),
+		MaxDelayed: mayWait(cfg.MaxDelayed),
 		Logger:     log,
 	}
+}
+
+// mayWait is a limit as the library has it, where 0 stands for the usual one.
+func mayWait(n count) int {
+	if n == 0 {
+		return -1
+	}
+	return int(n)
 }
 
 // openEngine opens a directory with the keys there are.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 
 	"example.com/bus"
@@ -38,7 +39,7 @@ func openSink(ctx context.Context, place string, namespaces []string, ring *cryp
 		}
 		return openHostSink(ctx, place, namespaces)
 	}
-	engine, err := openEngine(place, disk.Options{Namespaces: namespaces, MaxEvent: disk.MaxEventLimit, Logger: log}, ring)
+	engine, err := openEngine(place, disk.Options{Namespaces: namespaces, MaxEvent: disk.MaxEventLimit, MaxDelayed: math.MaxInt32, Logger: log}, ring)
 	if errors.Is(err, disk.ErrLocked) {
 		return nil, hint(err, "to write into a running server give its URL instead of the directory")
 	}

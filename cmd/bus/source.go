@@ -179,6 +179,11 @@ type dirSource struct {
 	reopen  func() (*disk.Engine, error) // nil: it is not followed
 	path    string                       // of the log that is followed
 	still   time.Time                    // when that was last written, if it was read again long after
+
+	// delivered says that what waits for its delivery is not read before that, as a
+	// stream has it: a mirror keeps the order of streams. Else an event that was put off
+	// is read once, where it was published.
+	delivered bool
 }
 
 func newDirSource(engine *disk.Engine, d *damages) *dirSource {
@@ -224,6 +229,9 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 			return next, err
 		}
 		next = events[len(events)-1].Index + 1
+		if events, err = s.once(w.namespace, events); err != nil {
+			return next, err
+		}
 		if len(w.patterns) > 0 {
 			events = slices.DeleteFunc(slices.Clone(events), func(e bus.Event) bool { return !w.match(e.Subject) })
 		}

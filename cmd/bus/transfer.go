@@ -27,10 +27,18 @@ type transfer struct {
 	stored, skipped, lost uint64
 }
 
-// add takes events, and writes when enough have come together.
+// add takes events, and writes when enough have come together. One that waits for its
+// delivery waits on where it is written, unless that is due by now.
 func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 	for i := range events {
-		e := &events[i]
+		one := events[i]
+		e := &one
+		if e.GivenIndex() != e.Index { // it was delivered, whatever the clock says here
+			e.Timing = &bus.Timing{ExpiresAt: e.Timing.ExpiresAt}
+		}
+		if err := e.SettleTiming(time.Now()); err != nil {
+			return err
+		}
 		namespace := bus.Namespace(e.Subject)
 		size := len(e.Payload)*4/3 + 512 // as JSON, at most
 		if namespace != t.namespace || len(t.pending) == transferEvents || t.size+size > transferBytes {

@@ -20,17 +20,28 @@ func (e *Engine) Append(ctx context.Context, namespace string, events []bus.Even
 	if err != nil || len(events) == 0 {
 		return err
 	}
-	return n.store(ctx, events, nil)
+	return n.store(ctx, events, nil, false)
 }
 
-// store appends the events if check, which may be nil, lets it.
-func (n *namespace) store(ctx context.Context, events []bus.Event, check immuta.Check) error {
+// store appends the events if check, which may be nil, lets it. due says that they
+// were put off, and come due.
+func (n *namespace) store(ctx context.Context, events []bus.Event, check immuta.Check, due bool) error {
+	if !due {
+		if err := n.checkTimings(events); err != nil {
+			return err
+		}
+	}
+	named, err := n.book(ctx, events)
+	if err != nil {
+		return err
+	}
 	stamped := n.stamp(events)
 	receipt, size, err := n.append(ctx, events, check)
 	if err != nil {
 		for _, i := range stamped {
 			events[i].CreatedAt = time.Time{}
 		}
+		n.unbook(events, named)
 		return err
 	}
 	// The ids are known before anybody hears that the events are stored: who has
@@ -40,7 +51,7 @@ func (n *namespace) store(ctx context.Context, events []bus.Event, check immuta.
 	if at.next >= n.wakeAt.Load() {
 		n.kick()
 	}
-	n.ids.stored(at, size, chosenIDs(events, receipt.First))
+	n.ids.stored(at, size, chosenIDs(events, receipt.First), events)
 	n.subjects.stored(at, size, events)
 	n.give(events, receipt)
 	return nil

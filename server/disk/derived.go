@@ -185,7 +185,7 @@ func (o *Options) derive(n *namespace, dir string, keys [2]hashKey) {
 	_, next := n.log.Bounds()
 	limits := cmp.Or(o.saveAt, defaultSaveLimits())
 	ids := o.derivedFile(dir, n.name, "", "ids", "the index of chosen ids")
-	n.ids = startStrangers(newDerived(n.log, ids, limits, o.Logger), next, keys[0])
+	n.ids = startStrangers(newDerived(n.log, ids, limits, o.Logger), next, keys[0], o.maxDelayed())
 	if o.ReadOnly {
 		return
 	}

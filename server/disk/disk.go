@@ -46,6 +46,10 @@ type Options struct {
 	// it was asked for. DefaultLastSubjects when 0.
 	LastSubjects int
 
+	// MaxDelayed is how many events of a namespace may wait for their delivery.
+	// DefaultMaxDelayed when 0; negative: none.
+	MaxDelayed int
+
 	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
 	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
 	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
@@ -222,6 +226,10 @@ type namespace struct {
 	wakeAt      atomic.Uint64 // the append that reaches this index has the keeper look
 	kick        func()        // has it look
 	deleted     struct{ segments, events, bytes atomic.Uint64 }
+	releasing   turnstile // one delivers what has come due at a time
+	random      io.Reader
+	lost        atomic.Uint64 // events that waited and cannot be delivered any more
+	logger      *slog.Logger
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {
@@ -250,7 +258,8 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
-	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent(), now: o.Now, lasts: lasts}
+	n := &namespace{name: name, log: l, incarnation: l.ID() & (1<<bus.IncarnationBits - 1), maxEvent: o.maxEvent(), now: o.Now, lasts: lasts,
+		releasing: make(turnstile, 1), random: cmp.Or[io.Reader](o.Rand, rand.Reader), logger: logger}
 	if n.now == nil {
 		n.now = time.Now
 	}
@@ -264,6 +273,8 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	o.derive(n, dir, keys)
 	return n, nil
 }
+
+func (o *Options) maxDelayed() int { return max(cmp.Or(o.MaxDelayed, DefaultMaxDelayed), 0) }
 
 func (o *Options) maxEvent() int { return cmp.Or(o.MaxEvent, bus.DefaultMaxEvent) }
 

@@ -12,6 +12,7 @@ func opener(o Options) func(t *testing.T, dir string, namespaces ...string) serv
 	return func(t *testing.T, dir string, namespaces ...string) server.Engine {
 		t.Helper()
 		o.Namespaces = namespaces
+		o.MaxDelayed = 200 // of the suite, which fills it up
 		e, err := Open(dir, o)
 		if err != nil {
 			t.Fatalf("open: %v", err)

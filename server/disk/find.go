@@ -12,7 +12,8 @@ import (
 // Find returns the index of the event with this id. An id that the log gave
 // says its index; any other is looked up, which waits, after opening, until the
 // index of those is loaded, and reads one event for each place that it may be
-// at. Of an id that was stored twice the first is found. bus.ErrUnknownEvent
+// at. Of an id that was stored twice the first is found; of an event that was put off,
+// the place where it was delivered, and until then that at which it waits. bus.ErrUnknownEvent
 // when there is none, ctx's error when the wait was cut off. The place of an
 // event that is lost is still known by an id that the log gave, and reading it
 // says that it is lost; by any other id it is unknown.
@@ -37,44 +38,57 @@ func (n *namespace) findStranger(ctx context.Context, id string) (uint64, error)
 	if err := n.ids.await(ctx); err != nil {
 		return 0, err
 	}
+	waits := uint64(0) // where it stands until it is due
 	at, ok := n.ids.next(id, 0)
 	for ; ok; at, ok = n.ids.next(id, at) {
-		is, err := n.holds(at, id)
+		is, timing, err := n.holds(at, id)
 		if err != nil {
 			return 0, err
 		}
-		if is {
+		switch e := (bus.Event{Timing: timing}); {
+		case !is:
+		case waits == 0 && e.Waits():
+			waits = at
+		case waits == 0, timing != nil && timing.Published == waits:
 			return at, nil
 		}
+	}
+	if waits > 0 {
+		return waits, nil
 	}
 	return 0, n.unknown(id)
 }
 
-// holds reports whether the event at the index has this id. The index of ids
-// is derived, and two ids may have one hash, so it is never taken at its word.
-func (n *namespace) holds(at uint64, id string) (bool, error) {
+// holds reports whether the event at the index has this id, and its timing. The
+// index of ids is derived, and two ids may have one hash, so it is never taken at
+// its word.
+func (n *namespace) holds(at uint64, id string) (is bool, t *bus.Timing, err error) {
 	first, next := n.log.Bounds()
 	if at < first {
-		return false, nil
+		return false, nil, nil
 	}
 	if at >= next {
-		// Stored by this process and not yet readable: its append said so.
-		return at < n.taken.next.Load(), nil
+		// Stored by this process and not yet readable: its append said so. One that
+		// was put off is found where it waits until the other place can be read.
+		return at < n.taken.next.Load(), nil, nil
 	}
 	r := n.log.Reader(at)
 	defer r.Close()
 	b, err := r.Next()
 	if unreadable(err) || errors.Is(err, io.EOF) {
-		return false, nil
+		return false, nil, nil
 	}
 	if err != nil {
-		return false, n.readError(err, at)
+		return false, nil, n.readError(err, at)
 	}
 	rec, err := parseRecord(b.Records[0])
-	if err != nil {
-		return false, nil
+	if err != nil || rec.id() != id {
+		return false, nil, nil
 	}
-	return rec.id() == id, nil
+	if rec.flags&flagTiming != 0 {
+		t = readTiming(rec.timing)
+	}
+	return true, t, nil
 }
 
 // unreadable reports whether what was to be read is damaged, or was.

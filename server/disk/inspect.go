@@ -31,6 +31,7 @@ func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
 	if s.Sealed {
 		info.KeyID = hex.EncodeToString(s.KeyID[:])
 	}
+	n.inspectDelays(&info)
 	info.FreeBytes, info.Problem = n.room.inspect(n.name)
 	if s.Err != nil {
 		info.Problem = s.Err.Error()

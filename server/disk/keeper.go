@@ -228,7 +228,7 @@ func (n *namespace) trim(before uint64) error {
 	n.deleted.bytes.Add(uint64(t.Bytes))
 	if t.Segments > 0 {
 		first, _ := n.log.Bounds()
-		n.ids.forget(first)
+		n.lostDelayed(n.ids.forget(first), "the retention has deleted them", "first_index", first)
 		n.lasts.trimmed(first)
 		if n.subjects != nil {
 			n.subjects.forget(first)

@@ -91,14 +91,24 @@ func (l *lasts) read(r *lastReading, to uint64) {
 // join takes what was stored since the reading began; false when that is too much.
 func (t *lastTable) join(newer *lastTable, most int) bool {
 	for i, subject := range newer.subjects {
-		if newer.last[i] == 0 {
+		place, apart := newer.places[uint32(i)]
+		if newer.last[i] == 0 && place == 0 {
 			continue
 		}
 		slot, ok := t.slots[subject]
 		if !ok {
 			slot = t.add(subject)
 		}
-		t.last[slot] = newer.last[i]
+		if place == 0 { // what was delivered last was stored before
+			place = t.place(slot)
+		}
+		if newer.last[i] != 0 {
+			t.last[slot] = newer.last[i]
+			delete(t.places, slot)
+		}
+		if apart {
+			t.places[slot] = place
+		}
 	}
 	return len(t.subjects) <= most
 }
@@ -117,7 +127,7 @@ func (l *lasts) scan(to uint64) (t *lastTable, lost []bus.DamageError, at uint64
 		switch {
 		case err == nil:
 			for i := range events {
-				t.note(events[i].Subject, events[i].Index)
+				t.note(&events[i])
 			}
 			at, again = events[len(events)-1].Index+1, false
 		case damaged && damage.Next == 0:
@@ -147,12 +157,21 @@ func (l *lasts) scan(to uint64) (t *lastTable, lost []bus.DamageError, at uint64
 	return t, lost, at, nil
 }
 
-func (t *lastTable) note(subject string, index uint64) {
-	slot, ok := t.slots[subject]
-	if !ok {
-		slot = t.add(string([]byte(subject))) // a block's texts are one string, which must not stay for it
+// place is where the newest event of a subject that was delivered stands, 0 when none
+// was.
+func (t *lastTable) place(slot uint32) uint64 {
+	if at, apart := t.places[slot]; apart {
+		return at
 	}
-	t.last[slot] = index
+	return t.last[slot]
+}
+
+func (t *lastTable) note(e *bus.Event) {
+	slot, ok := t.slots[e.Subject]
+	if !ok {
+		slot = t.add(string([]byte(e.Subject))) // a block's texts are one string, which must not stay for it
+	}
+	t.set(slot, e.Index, e.Timing)
 }
 
 // maxLost is how many ranges of lost events are kept apart.

@@ -38,7 +38,8 @@ type lasts struct {
 	next    uint64     // one past the last index given
 	table   *lastTable // what was stored since reading began, or with known, all; nil: nobody has asked, or there are too many
 	undo    []lastUndo // what the commit at hand has changed
-	over    bool       // there are more than most: until events are deleted, and subjects with them
+	places  []placeUndo
+	over    bool // there are more than most: until events are deleted, and subjects with them
 	reading *lastReading
 	lost    []bus.DamageError // passed over when the log was read
 	stopped bool
@@ -50,11 +51,23 @@ type lastTable struct {
 	slots    map[string]uint32
 	subjects []string
 	last     []uint64 // 0: its first event was not stored after all
+
+	// places is where the newest event that was delivered stands, by slot, of the few
+	// subjects where that is not last: their newest event waits, or stands where it was
+	// delivered once more. A condition is about what was published: last is the index
+	// that a publisher was told, and delivering an event changes nothing about it.
+	places map[uint32]uint64
 }
 
 type lastUndo struct {
 	slot uint32
 	last uint64
+}
+
+type placeUndo struct {
+	slot uint32
+	at   uint64
+	was  bool // there was one
 }
 
 func newLasts(name string, most int) *lasts {
@@ -72,7 +85,9 @@ func (l *lasts) follow(n *namespace) {
 	_, l.next = n.log.Bounds()
 }
 
-func newLastTable() *lastTable { return &lastTable{slots: make(map[string]uint32)} }
+func newLastTable() *lastTable {
+	return &lastTable{slots: make(map[string]uint32), places: make(map[uint32]uint64)}
+}
 
 func (t *lastTable) add(subject string) uint32 {
 	slot := uint32(len(t.subjects))
@@ -94,11 +109,11 @@ func (l *lasts) Take(first uint64, records [][]byte) {
 		if l.table == nil {
 			return // nearly always
 		}
-		l.take(recordSubject(records[i]), first+uint64(i))
+		l.take(recordSubject(records[i]), first+uint64(i), recordTiming(records[i]))
 	}
 }
 
-func (l *lasts) take(subject []byte, index uint64) {
+func (l *lasts) take(subject []byte, index uint64, t *bus.Timing) {
 	slot, ok := l.table.slots[string(subject)]
 	if !ok {
 		if len(l.table.subjects) >= l.most {
@@ -108,7 +123,26 @@ func (l *lasts) take(subject []byte, index uint64) {
 		slot = l.table.add(string(subject))
 	}
 	l.undo = append(l.undo, lastUndo{slot, l.table.last[slot]})
-	l.table.last[slot] = index
+	if at, was := l.table.places[slot]; was || t != nil {
+		l.places = append(l.places, placeUndo{slot, at, was})
+	}
+	l.table.set(slot, index, t)
+}
+
+// set notes an event of a subject, which is newer than all before it.
+func (t *lastTable) set(slot uint32, index uint64, timing *bus.Timing) {
+	switch e := (bus.Event{Timing: timing}); {
+	case timing != nil && timing.Published != 0:
+		t.places[slot] = index
+		return
+	case e.Waits():
+		if _, is := t.places[slot]; !is {
+			t.places[slot] = t.last[slot]
+		}
+	case len(t.places) > 0:
+		delete(t.places, slot)
+	}
+	t.last[slot] = index
 }
 
 // maxUndo is how many changes of a commit room is kept for.
@@ -120,6 +154,11 @@ func (l *lasts) End(stored bool) {
 		for _, u := range slices.Backward(l.undo) {
 			l.table.last[u.slot] = u.last
 		}
+		for _, u := range slices.Backward(l.places) {
+			if delete(l.table.places, u.slot); u.was {
+				l.table.places[u.slot] = u.at
+			}
+		}
 		l.next = l.start
 	}
 	if len(l.undo) > 0 && l.known.Load() {
@@ -128,13 +167,14 @@ func (l *lasts) End(stored bool) {
 	if l.undo = l.undo[:0]; cap(l.undo) > maxUndo {
 		l.undo = nil
 	}
+	l.places = l.places[:0]
 	l.unlock()
 }
 
 // overflow gives the memory back. What is held of some subjects would be a wrong
 // answer for the others. The caller holds the lock.
 func (l *lasts) overflow() {
-	l.over, l.table, l.undo, l.lost = true, nil, nil, nil
+	l.over, l.table, l.undo, l.places, l.lost = true, nil, nil, nil, nil
 	l.known.Store(false)
 	l.size.Store(0)
 }
@@ -177,7 +217,7 @@ func (e *Engine) AppendIf(ctx context.Context, namespace string, events []bus.Ev
 			return err
 		}
 	}
-	return n.store(ctx, events, n.checkOf(events[0].Subject, when))
+	return n.store(ctx, events, n.checkOf(events[0].Subject, when), false)
 }
 
 func (n *namespace) checkOf(subject string, when bus.Condition) immuta.Check {

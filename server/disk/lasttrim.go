@@ -23,8 +23,8 @@ func (l *lasts) trimmed(first uint64) {
 		l.lost = slices.DeleteFunc(slices.Clone(l.lost), func(d bus.DamageError) bool { return d.Next <= first })
 	}
 	gone := 0
-	for _, last := range l.table.last {
-		if last < first {
+	for slot, last := range l.table.last {
+		if last < first && l.table.places[uint32(slot)] < first {
 			gone++
 		}
 	}
@@ -33,8 +33,13 @@ func (l *lasts) trimmed(first uint64) {
 	}
 	kept := newLastTable()
 	for slot, last := range l.table.last {
-		if last >= first {
-			kept.last[kept.add(l.table.subjects[slot])] = last
+		at, apart := l.table.places[uint32(slot)]
+		if last < first && at < first {
+			continue
+		}
+		anew := kept.add(l.table.subjects[slot])
+		if kept.last[anew] = last; apart {
+			kept.places[anew] = at
 		}
 	}
 	l.table = kept

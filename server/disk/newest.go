@@ -13,7 +13,7 @@ import (
 var errClosing = immuta.ErrClosed
 
 // Newest returns, sorted, the index of the newest event of each subject that matches
-// one of the patterns, of all events below next: all of one moment, and all of them
+// one of the patterns and was delivered, or need not wait for that, of all events below next: all of one moment, and all of them
 // readable. The first call reads the log; events that are lost to damage are passed
 // over there, and listed. bus.ErrTooManySubjects for more than most indexes, and
 // where a namespace has more subjects than Options.LastSubjects.
@@ -89,6 +89,9 @@ func (l *lasts) moment(ctx context.Context, patterns []bus.Pattern) (subjects []
 	defer l.unlock()
 	if slices.ContainsFunc(patterns, wild) {
 		l.copied = append(l.copied, l.table.last...)
+		for slot, at := range l.table.places {
+			l.copied[slot] = at
+		}
 		return l.table.subjects, l.next, l.lost, nil
 	}
 	for i, p := range patterns {
@@ -96,7 +99,7 @@ func (l *lasts) moment(ctx context.Context, patterns []bus.Pattern) (subjects []
 			continue
 		}
 		if slot, ok := l.table.slots[p.String()]; ok {
-			l.copied = append(l.copied, l.table.last[slot])
+			l.copied = append(l.copied, l.table.place(slot))
 		}
 	}
 	return nil, l.next, l.lost, nil

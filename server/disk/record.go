@@ -153,6 +153,18 @@ func recordSubject(data []byte) []byte {
 	return data[at : at+int(data[2])+1]
 }
 
+// recordTiming returns the timing of such a record, nil when it has none.
+func recordTiming(data []byte) *bus.Timing {
+	if data[1]&flagTiming == 0 {
+		return nil // nearly always
+	}
+	r, err := parseRecord(data)
+	if err != nil { // it has been made just now
+		return nil
+	}
+	return readTiming(r.timing)
+}
+
 // readLengths fills the lengths and returns their sum.
 func (r *record) readLengths(data []byte) int {
 	r.lengths[0] = uint16(data[2]) + 1
