@@ -111,6 +111,7 @@ func (w *world) reread(power bool) {
 	for _, n := range w.named {
 		w.restarted(n, power)
 	}
+	w.ownFailed = time.Time{}
 }
 
 // forget: a power cut took the event back, as the mode allows.

@@ -256,7 +256,7 @@ func (w *world) changeTo(n *named, before, s settings) {
 	}
 	if s.count != before.count { // what was given up, and is not kept yet, may have another attempt
 		for _, t := range n.tasks {
-			t.unsure = t.unsure || t.dying
+			t.unsure = t.unsure || w.over(n, t, before)
 			t.dying = false
 		}
 	}

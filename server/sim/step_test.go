@@ -105,6 +105,9 @@ func (w *world) look() {
 // noteFailed: a namespace whose log met an EIO takes nothing more.
 func (w *world) noteFailed() {
 	path := strings.TrimSuffix(w.faults.struck(), ".tmp") // a handle keeps the name of before the rename
+	if ownLog := strings.HasPrefix(path, dir+"/_"); ownLog && w.ownFailed.IsZero() {
+		w.ownFailed, _ = w.faults.calm()
+	}
 	w.deadFailed = w.deadFailed || path == dir+"/"+bus.DeadNamespace+".log"
 	w.namedFailed = w.namedFailed || path == dir+"/"+bus.ConsumersNamespace+".log"
 	for _, name := range names {

@@ -58,20 +58,7 @@ func (w *world) attendNamed(n *named) {
 	for _, one := range all {
 		w.given(n, one.m, one.f.e, one.f.at, one.f.at)
 	}
-	for _, m := range n.members {
-		w.buriedBefore(n, m.gone)
-	}
 	n.members = slices.DeleteFunc(n.members, func(m *member) bool { return !m.gone.IsZero() })
-}
-
-// buriedBefore notes what was given up while a connection that has ended was there.
-func (w *world) buriedBefore(n *named, end time.Time) {
-	s := n.now()
-	for _, t := range n.tasks {
-		if t.life == w.lifeNow() && w.spent(t, s) && !t.settled() && !t.unsure && !s.paused && maxTime(t.latest, n.since).Before(end) {
-			t.dying, t.due = true, maxTime(t.latest, n.since)
-		}
-	}
 }
 
 // refusedNamed: joining fails only when the consumer had to be made and the disk

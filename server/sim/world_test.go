@@ -49,6 +49,7 @@ type world struct {
 	filled      bool         // the disk was full once
 	deadFailed  bool         // the log of dead letters has met an EIO, and takes nothing more
 	namedFailed bool         // that of named consumers has
+	ownFailed   time.Time    // the first time either did, in this process or the last
 	up          bool
 	step        int
 	cutAt       int       // the call of the file system behind which the power goes; 0: none
