@@ -67,7 +67,7 @@ const (
 	Corrupt      NoticeKind = "corrupt"       // damage was found at open; the log takes no appends
 	IndexRebuilt NoticeKind = "index rebuilt" // the index was missing or wrong and was made anew
 	IndexStopped NoticeKind = "index stopped" // the index cannot be written; the next open takes longer
-	NoSpace      NoticeKind = "no space"      // a commit was refused and cut because the disk is full
+	NoSpace      NoticeKind = "no space"      // a commit was refused and cut because the disk is full, or an unfinished one cannot be put aside
 	Rolled       NoticeKind = "rolled"        // a segment was closed; Path is its name now
 	RollFailed   NoticeKind = "roll failed"   // it could not be closed: the log goes on in it
 	Failed       NoticeKind = "failed"        // a write or sync failed: no more appends until reopened

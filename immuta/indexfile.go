@@ -32,8 +32,8 @@ func (x *index) forget(end int64) {
 // ready makes the file writable from here on: its header, when there is none,
 // and nothing behind the entries that hold. A failure only stops the index.
 func (x *index) ready(fsys FS) error {
-	if x.view.file != nil {
-		return x.view.file.Truncate(int64(x.view.n+1) * indexEntry)
+	if v := x.now(); v.file != nil {
+		return v.file.Truncate(int64(v.n+1) * indexEntry)
 	}
 	return x.replace(fsys)
 }

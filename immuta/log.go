@@ -17,7 +17,7 @@ type Log struct {
 	seg       *segment      // that is appended to: of Open, and then of the committer alone
 	index     *index        // of seg, likewise
 	lost      *CorruptError // damage at the very end, found at open: readers that get there are told
-	cuts      int           // torn tails cut at open
+	cuts      atomic.Int32  // torn tails cut
 
 	parts   atomic.Pointer[[]*part] // all segments in order, the one that is appended to last
 	listing sync.Mutex              // guards changes of parts: of a roll, of a trim and of a rewrite
@@ -163,23 +163,25 @@ func (l *Log) secure(t *tail, proven bool) error {
 		}
 	}
 	l.durable.Store(t.end)
-	if err := l.cut(t); err != nil {
-		return nil // reads go on
-	}
-	if err := l.index.ready(l.o.FS); err != nil {
-		l.indexStopped(err)
-	}
+	_ = l.cut(t) // reads go on
 	return nil
 }
 
-// cut makes the file end where the log does.
+// cut makes the file end where the log does, and the index fit to be written to.
+// Where the disk is full for a copy of what is torn, nothing has changed, and the
+// writer tries again before it writes: once there is room, the log takes appends.
 func (l *Log) cut(t *tail) error {
 	n := Notice{Kind: Unclosed, Path: l.seg.path, Offset: t.end, Bytes: t.space}
 	var err error
+	later := false
 	switch {
 	case t.torn != nil:
 		n.Kind, n.Offset, n.Bytes = TornTail, t.torn.offset, t.torn.size
-		n.Saved, err = l.seg.cutTorn(t.torn, l.o.FS, l.dir, l.name)
+		if n.Saved, err = l.seg.setAside(t.torn, l.o.FS, l.dir, l.name); err == nil {
+			err = l.seg.cutAt(t.torn.offset)
+		} else {
+			later = isFull(err)
+		}
 		n.Text = fmt.Sprintf("%s had an unfinished commit at offset %d (%s): cut %d bytes, kept in %s", n.Path, n.Offset, t.torn.why, n.Bytes, n.Saved)
 	case t.space > 0:
 		if l.o.Sync != SyncAlways {
@@ -188,17 +190,32 @@ func (l *Log) cut(t *tail) error {
 		err = l.seg.cutAt(t.end)
 		n.Text = fmt.Sprintf("%s was not closed: it ends with record %d at offset %d, and the %d bytes behind were all zero", n.Path, t.next-1, n.Offset, n.Bytes)
 	default:
+		l.beReady()
 		return nil
 	}
-	if err != nil {
-		err = fmt.Errorf("cut what is behind the last commit off %s at offset %d: %w", n.Path, n.Offset, err)
-		n.Kind, n.Err, n.Text = Failed, err, err.Error()
+	if err == nil {
+		if t.torn = nil; n.Kind == TornTail {
+			l.cuts.Add(1)
+		}
+		l.beReady()
+		l.o.Report(n)
+		return nil
+	}
+	err = fmt.Errorf("cut what is behind the last commit off %s at offset %d: %w", n.Path, n.Offset, err)
+	n.Kind, n.Err, n.Text = Failed, err, err.Error()
+	if later {
+		n.Kind = NoSpace
+	} else {
 		l.fail(err)
-	} else if n.Kind == TornTail {
-		l.cuts++
 	}
 	l.o.Report(n)
 	return err
+}
+
+func (l *Log) beReady() {
+	if err := l.index.ready(l.o.FS); err != nil {
+		l.indexStopped(err)
+	}
 }
 
 func (l *Log) indexPath() string { return filepath.Join(l.dir, l.name+".idx") }
@@ -310,7 +327,7 @@ func (l *Log) close() (err error) {
 	l.trimming.Lock() // a deletion at hand ends first: the name may be another log's behind this
 	defer l.trimming.Unlock()
 	l.waits.stop()
-	writes := l.writer != nil && l.Err() == nil
+	writes := l.writer != nil && l.Err() == nil && l.writer.uncut == nil
 	if failed := l.index.close(l.o.FS, last, !writes); failed != nil {
 		l.indexStopped(failed)
 	}
@@ -333,7 +350,7 @@ type Stat struct {
 	Created   time.Time // of the log; of its oldest segment when others were deleted
 	Sealed    bool
 	KeyID     [16]byte // of the key that seals the newest segment, when Sealed
-	TornCuts  int      // unfinished commits cut when this log was opened
+	TornCuts  int      // unfinished commits cut since this log was opened
 	Err       error    // as Err
 }
 
@@ -345,7 +362,7 @@ func (l *Log) Stat() Stat {
 		Bytes: s.end, Durable: l.durable.Load(), Segments: len(all), First: all[0].first, Next: s.next,
 		Given: max(s.next, given), Unseen: unseen,
 		Created: unixTime(all[0].created), Sealed: s.part.sealed, KeyID: s.part.keyID,
-		TornCuts: l.cuts, Err: l.Err(),
+		TornCuts: int(l.cuts.Load()), Err: l.Err(),
 	}
 	for _, p := range all {
 		if p.first < s.part.first {

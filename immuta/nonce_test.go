@@ -58,7 +58,7 @@ func TestNoNonceIsEverUsedTwiceHoweverOftenATornTailIsWrittenAnew(t *testing.T) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		torn += l.cuts
+		torn += int(l.cuts.Load())
 		from := entry{first: l.state.Load().next, offset: l.state.Load().end, start: true}
 		commits := []int64{from.offset}
 		for left := *nonceBlocks; left > 0; {

@@ -59,7 +59,7 @@ func (w *writer) turn(asked []chan error) {
 // roll closes the segment; rolled.go tells what it does in which order, and what
 // is made of it when it is cut off.
 func (w *writer) roll() error {
-	if err := w.log.Err(); err != nil {
+	if err := w.fit(); err != nil {
 		return err
 	}
 	if err := w.settle(); err != nil || w.next == w.seg.first {

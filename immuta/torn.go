@@ -10,16 +10,16 @@ import (
 	"syscall"
 )
 
-// cutTorn puts the bytes of an unfinished commit aside and cuts them off. The
+// setAside copies the bytes of an unfinished commit before they are cut off. The
 // order matters: the copy is on stable storage before the original goes, and
 // the shorter length is before anything is written in its place. Without the
 // last, a second crash could mix old sectors with new ones in one frame. saved is
 // the path of the copy.
-func (s *segment) cutTorn(t *torn, fsys FS, dir, name string) (saved string, err error) {
+func (s *segment) setAside(t *torn, fsys FS, dir, name string) (saved string, err error) {
 	if saved, err = s.saveAside(t, fsys, dir, fmt.Sprintf("%s.torn-%d", name, t.offset)); err != nil {
 		return "", fmt.Errorf("keep the unfinished commit: %w", err)
 	}
-	return saved, s.cutAt(t.offset)
+	return saved, nil
 }
 
 // cutAt makes the file that long, durably. Zeros behind the end would do no harm,
@@ -50,6 +50,9 @@ func (s *segment) saveAside(t *torn, fsys FS, dir, name string) (string, error) 
 		}
 		done, err := s.copyInto(f, t, fresh)
 		if err = errors.Join(err, f.Close()); err != nil {
+			if fresh { // half a copy is none, and each try would leave one more
+				_ = fsys.Remove(path)
+			}
 			return "", err
 		}
 		if done {

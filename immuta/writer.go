@@ -39,6 +39,7 @@ type writer struct {
 	due     *time.Timer
 	space   space
 	notYet  int64 // no roll by size before the segment has this length: one has failed
+	uncut   *tail // an unfinished commit behind end, for which the disk was full; nil: there is none
 }
 
 func startWriter(l *Log, t tail) *writer {
@@ -47,6 +48,9 @@ func startWriter(l *Log, t tail) *writer {
 		log: l, seg: l.seg, part: last, next: t.next, end: t.end, time: t.time, synced: t.end, last: t.start,
 		enc: encoder{seg: l.seg, part: last, blockSize: l.o.BlockSize}, done: make(chan struct{}), whole: true,
 		due: time.NewTimer(math.MaxInt64), space: space{most: int64(l.o.Ahead), since: t.end, end: t.end},
+	}
+	if t.torn != nil {
+		w.uncut = &t
 	}
 	w.queue.wake = make(chan struct{}, 1)
 	go w.run()
@@ -139,7 +143,7 @@ func (w *writer) serve(batch []*request) {
 // commit writes what is admitted of a batch as one commit, and syncs and shows it
 // as the mode says.
 func (w *writer) commit(batch []*request) (err error) {
-	if err := w.log.Err(); err != nil {
+	if err := w.fit(); err != nil {
 		return err
 	}
 	if ledger := w.log.o.Ledger; ledger != nil {
@@ -181,6 +185,18 @@ func (w *writer) commit(batch []*request) (err error) {
 	return nil
 }
 
+// fit returns why nothing can be written now.
+func (w *writer) fit() error {
+	if err := w.log.Err(); err != nil || w.uncut == nil {
+		return err
+	}
+	err := w.log.cut(w.uncut)
+	if err == nil {
+		w.uncut = nil
+	}
+	return err
+}
+
 func (w *writer) encode(records [][]byte) (*commit, error) {
 	c := &commit{first: w.next, next: w.next + uint64(len(records)), offset: w.end}
 	if c.next > w.log.o.LastIndex+1 || c.next < c.first {
@@ -207,7 +223,7 @@ func (w *writer) write(c *commit) error {
 		return nil
 	}
 	err = fmt.Errorf("write %d bytes at offset %d of %s: %w", len(c.frames), c.offset, w.seg.path, err)
-	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if !isFull(err) {
 		return w.fail(err)
 	}
 	if undo := w.seg.file.Truncate(c.offset); undo != nil {
@@ -223,6 +239,8 @@ func (w *writer) write(c *commit) error {
 	w.log.o.Report(Notice{Kind: NoSpace, Path: w.seg.path, Offset: c.offset, Bytes: int64(len(c.frames)), Err: err, Text: err.Error()})
 	return err
 }
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // fail ends appending until the log is reopened. After a failed sync the kernel
 // may have dropped the pages and call the next sync a success, so there is none.

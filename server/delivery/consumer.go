@@ -14,7 +14,7 @@ import (
 type Consumer struct {
 	hub *Hub
 
-	turn   sync.Mutex // one takes, joins or parts at a time
+	turn   turnstile  // one takes, joins or parts at a time
 	queue  queue      // members that wait for an event
 	notes  notes      // what is to be written down
 	mu     sync.Mutex // guards the rest
@@ -31,6 +31,14 @@ type Consumer struct {
 	paused  bool
 	end     error // why it takes no more members
 }
+
+// turnstile lets one through at a time. Some who have passed it wait for the
+// Journal: who stands before it is idle, as far as a bubble of testing/synctest
+// can tell, so that the time of a simulated disk passes.
+type turnstile chan struct{}
+
+func (t turnstile) Lock()   { t <- struct{}{} }
+func (t turnstile) Unlock() { <-t }
 
 // ConsumerSpec is what a named consumer is made of.
 type ConsumerSpec struct {
@@ -56,7 +64,7 @@ func (h *Hub) Declare(spec ConsumerSpec, at Progress) (*Consumer, error) {
 	if err := h.check(Spec{Places: []Place{{Namespace: spec.Namespace, Patterns: spec.Patterns}}, Ack: &ack}); err != nil {
 		return nil, err
 	}
-	c := &Consumer{hub: h, spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary)}
+	c := &Consumer{hub: h, turn: make(turnstile, 1), spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary)}
 	c.notes.consumer = c
 	c.notes.quiet = sync.NewCond(&c.notes.mu)
 	_, c.before = h.src.Bounds(spec.Namespace)

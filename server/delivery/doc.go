@@ -56,7 +56,8 @@
 //	Consumer.turn → notes.mu
 //	anything → Hub.mu
 //
-// feed.mu is held while a batch is handed out: in it run Format.Encode and
+// Consumer.turn is a channel: it is held while a named consumer is deleted, moved
+// or has an event reopened, which waits for the Journal. feed.mu is held while a batch is handed out: in it run Format.Encode and
 // Source.Bounds, which must not wait or call back. Stream.mu, too, is held over
 // Encode, by a stream that replays. No lock is held while a Reader reads, while
 // anybody waits, and while a caller's code runs otherwise. Dedup.mu and

@@ -112,7 +112,7 @@ func (m *Member) isFull() bool {
 func (fl *flight) give(m *Member) {
 	if fl.owner != nil {
 		fl.owner.held--
-		fl.owner.full.Store(false)
+		fl.owner.isFull() // it may still have its share: a wake-up would be lost on it
 	}
 	if fl.owner = m; m != nil {
 		m.held++

@@ -40,6 +40,30 @@ func TestNoNoteComesBehindTheOneThatDeletesAConsumer(t *testing.T) {
 	})
 }
 
+// A lock that is not a channel would stop the time of the bubble here.
+func TestWhoTakesOrLeavesIsIdleWhileTheEndOfItsConsumerWaitsForADisk(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Hour}, func(t *testing.T, n *named) {
+		n.m.publish("a.x")
+		taking, leaving := n.join(MemberSpec{}), n.join(MemberSpec{})
+		defer taking.Close()
+		wantChunk(t, taking, "a.x 1(1)\n")
+		deleted, taken, left := make(chan error, 1), make(chan error, 1), make(chan struct{})
+		go func() {
+			deleted <- n.h.Forget(n.c, bus.ErrUnknownConsumer, func() error { time.Sleep(time.Second); return nil })
+		}()
+		synctest.Wait()
+		go func() { _, err := taking.Next(t.Context()); taken <- err }()
+		go func() { leaving.Close(); close(left) }()
+		<-left
+		if err := <-deleted; err != nil {
+			t.Fatal(err)
+		}
+		if err := <-taken; !errors.Is(err, bus.ErrUnknownConsumer) {
+			t.Fatalf("got %v, want %v", err, bus.ErrUnknownConsumer)
+		}
+	})
+}
+
 func TestAConsumerThatCannotBeDeletedGoesOn(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: time.Hour}, func(t *testing.T, n *named) {
 		n.m.publish("a.x")

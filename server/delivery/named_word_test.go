@@ -49,6 +49,21 @@ func TestANakOfTheLastAttemptFreesTheWindowAtOnce(t *testing.T) {
 	})
 }
 
+func TestRoomGoesToTheConnectionThatHasItAndNotToOneThatHasItsShare(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Hour, Inflight: 2}, func(t *testing.T, n *named) {
+		publishMany(n.m, 3, "a.x")
+		one := n.join(MemberSpec{})
+		defer one.Close()
+		wantChunk(t, one, "a.x 1(1)\na.x 2(1)\n")
+		waitFor(t, one)
+		two := n.join(MemberSpec{}) // and half of the window is its share from now on
+		defer two.Close()
+		got := waitFor(t, two)
+		n.settle(Verdict{}, false, 1)
+		wantSoon(t, got, 0, "a.x 3(1)\n")
+	})
+}
+
 func TestAWipThatBringsARedeliveryForwardWakesSomebody(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: 5 * time.Second}, func(t *testing.T, n *named) {
 		n.m.publish("a.x")
