@@ -32,6 +32,7 @@ const (
 	blockConstant uint32 = 0x5AA5C33C // keeps the last word from being zero
 	kindRecords   byte   = 1
 	kindGap       byte   = 2 // gap.go
+	kindRemoved   byte   = 3 // removed.go
 
 	flagLast    byte = 1 << 0 // the last block of its commit
 	flagPacked  byte = 1 << 1 // reserved: the body is compressed
@@ -63,7 +64,15 @@ func (h *block) frame() int64  { return blockHeader + int64(padded(int(h.body)))
 func (h *block) next() uint64  { return h.first + uint64(h.count) }
 func (h *block) last() bool    { return h.flags&flagLast != 0 }
 func (h *block) settled() bool { return h.flags&flagSettled != 0 }
-func (h *block) isStart() bool { return h.first == h.commit || h.isGap() } // recovery may start here
+func (h *block) isStart() bool { return h.first == h.commit || h.hollow() } // recovery may start here
+
+// isRecords says whether the block holds records.
+func (h *block) isRecords() bool { return h.kind == kindRecords }
+
+// hollow says whether the block stands for records that are not there: a gap, or
+// removed ones. It belongs to no commit and ends the one before it, and the block
+// behind it may be in the middle of one.
+func (h *block) hollow() bool { return h.isGap() || h.isRemoved() }
 
 // seedAt starts the checksum of the header at offset. The salt is random and
 // never leaves the file, so that no payload can be made that contains what looks
@@ -113,11 +122,11 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 	}
 	known := flagLast | flagSettled
 	switch h.kind {
-	case kindRecords:
+	case kindRecords, kindRemoved:
 	case kindGap:
 		known |= flagAtMost
 	default:
-		return h, "", fmt.Errorf("block of kind %d, this program knows %d and %d: %w", h.kind, kindRecords, kindGap, ErrUnsupported)
+		return h, "", fmt.Errorf("block of kind %d, this program knows %d to %d: %w", h.kind, kindRecords, kindRemoved, ErrUnsupported)
 	}
 	if unknown := h.flags &^ known; unknown != 0 {
 		return h, "", fmt.Errorf("block flags %#x: %w", unknown, ErrUnsupported)
@@ -130,8 +139,11 @@ func decodeBlock(b []byte, seed uint32) (h block, why string, err error) {
 
 // sane bounds every field that sizes or indices are computed from.
 func (h *block) sane() bool {
-	if h.isGap() {
+	switch {
+	case h.isGap():
 		return h.saneGap()
+	case h.isRemoved():
+		return h.saneRemoved()
 	}
 	return h.body >= h.plain && h.body <= maxBody &&
 		h.count >= 1 && h.count <= maxCount && h.count <= h.plain &&

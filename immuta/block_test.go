@@ -38,7 +38,7 @@ func TestABlockIsGoodInItsPlaceOnly(t *testing.T) {
 
 func TestWhatANewerVersionWritesIsNotCalledDamage(t *testing.T) {
 	for name, h := range map[string]block{
-		"kind": {kind: 3, body: 1, count: 1, first: 1, commit: 1, time: 1, plain: 1},
+		"kind": {kind: 4, body: 1, count: 1, first: 1, commit: 1, time: 1, plain: 1},
 		"flag": {kind: kindRecords, flags: flagPacked, body: 1, count: 1, first: 1, commit: 1, time: 1, plain: 1},
 	} {
 		var b [blockHeader]byte

@@ -1,5 +1,6 @@
 // Package immuta is an append-only log of opaque records, in one file or, where
-// it is asked to, in a row of them of which the oldest may be deleted. It knows
+// it is asked to, in a row of them of which the oldest may be deleted, and out of
+// which records may be taken on purpose. It knows
 // nothing of events, subjects, JSON, HTTP or keys: a record is bytes, and what
 // seals them is an interface.
 //
@@ -28,5 +29,7 @@
 // together with the last few MiB of blocks in the clear, so that readers neither
 // wait for the writer nor go to disk for what has just been written. FORMAT.md
 // has the bytes; judge.go alone decides what a crash may leave of a commit, and
-// rolled.go what it may leave of a roll.
+// rolled.go what it may leave of a roll. No file is written to behind its end: a
+// repair, and a rewrite that takes records out of a closed segment, make a new one
+// that is read back before it takes the name.
 package immuta

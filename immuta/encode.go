@@ -155,6 +155,31 @@ func (e *encoder) block(h *block, records [][]byte, at int64, out, bare []byte, 
 	return out, bare, kept, nil
 }
 
+// makeFrame appends the frame of one block to dst. content is what it holds in the
+// clear; the header has everything but what follows from that.
+func (s *segment) makeFrame(dst []byte, h *block, content []byte, at int64) ([]byte, error) {
+	h.plain, h.body = uint32(len(content)), uint32(s.bodySize(len(content)))
+	var room [blockHeader]byte
+	start := len(dst)
+	dst = append(dst, room[:]...)
+	if s.sealer == nil {
+		dst = append(dst, content...)
+	} else {
+		var err error
+		if dst, err = s.sealer.Seal(dst, append(h.prefix(nil), content...), uint64(at)); err != nil {
+			return nil, fmt.Errorf("seal the block at offset %d: %w", at, err)
+		}
+	}
+	if got := len(dst) - start - blockHeader; got != int(h.body) {
+		return nil, fmt.Errorf("seal the block at offset %d: the sealer made %d bytes of %d, want %d", at, got, len(content), h.body)
+	}
+	for len(dst)%alignment != 0 {
+		dst = append(dst, padByte)
+	}
+	s.finish(h, dst[start:], at)
+	return dst, nil
+}
+
 // finish puts the header of a frame in front of its body and padding.
 func (s *segment) finish(h *block, frame []byte, at int64) {
 	h.sum = checksum(frame[blockHeader:])

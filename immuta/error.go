@@ -14,6 +14,7 @@ var (
 	ErrTooLarge    = errors.New("too large")
 	ErrFull        = errors.New("no index is left in this log: copy what is needed into a new one")
 	ErrLocked      = errors.New("locked: it is open for writing elsewhere")
+	ErrNoSegment   = errors.New("no closed segment begins there: it may have been deleted, or is still appended to")
 	ErrUnsupported = errors.New("made by a newer version: use that version to open it")
 )
 

@@ -86,7 +86,7 @@ func TestTheFormatDocumentHasTheValuesOfTheCode(t *testing.T) {
 		fmt.Sprintf("`% x`", fileMagic), fmt.Sprintf("0x%08X", blockMagic), fmt.Sprintf("0x%08X", blockConstant),
 		fmt.Sprintf("0x%X", padByte), fmt.Sprintf("at most %d;", maxCheck), fmt.Sprintf("file's %d-byte sectors", sectorSize),
 		fmt.Sprintf("about one for each %d KiB", indexEvery>>10), fmt.Sprintf("%d bytes of the header (bytes 0 to %d", sealedPrefix, bhBodySum-1),
-		fmt.Sprintf("A frame of kind %d", kindGap), fmt.Sprintf("a header for each %d of them", maxCount),
+		fmt.Sprintf("A frame of kind %d stands where", kindGap), fmt.Sprintf("A frame of kind %d stands for records", kindRemoved), fmt.Sprintf("a header for each %d of them", maxCount),
 	} {
 		if !strings.Contains(string(b), text) {
 			t.Errorf("the document lacks %q", text)

@@ -56,11 +56,16 @@ func (h *block) saneGap() bool {
 
 // gapError says what a good gap block says, to a reader that is due at index.
 func (s *segment) gapError(h *block, body []byte, offset int64, index uint64) *GapError {
-	name, _, _ := bytes.Cut(body, []byte{padByte})
 	return &GapError{
 		Path: s.path, Offset: offset, From: max(h.first, index), Next: h.next(), AtMost: h.flags&flagAtMost != 0,
-		Time: unixTime(h.time), Repaired: unixTime(int64(h.commit)), Saved: string(name),
+		Time: unixTime(h.time), Repaired: unixTime(int64(h.commit)), Saved: string(said(body)),
 	}
+}
+
+// said is the body of a hollow block without what fills it up.
+func said(body []byte) []byte {
+	text, _, _ := bytes.Cut(body, []byte{padByte})
+	return text
 }
 
 // leastGap is the smallest gap block there can be. No block of records is
@@ -109,31 +114,17 @@ func (s *segment) pieces(g gap) ([]gap, error) {
 // gapFrame makes the frame of one piece.
 func (s *segment) gapFrame(g gap, repaired int64) ([]byte, error) {
 	h := block{
-		kind: kindGap, flags: flagLast | flagSettled, body: uint32(g.size - blockHeader), count: uint32(g.next - g.from),
+		kind: kindGap, flags: flagLast | flagSettled, count: uint32(g.next - g.from),
 		first: g.from, commit: uint64(repaired), time: g.time,
 	}
 	if g.atMost {
 		h.flags |= flagAtMost
 	}
-	h.plain = h.body - uint32(s.bodySize(0))
-	content := bytes.Repeat([]byte{padByte}, int(h.plain))
+	content := bytes.Repeat([]byte{padByte}, int(g.size)-blockHeader-s.bodySize(0))
 	if len(g.saved) <= len(content) {
 		copy(content, g.saved)
 	}
-	frame := make([]byte, blockHeader, g.size)
-	if s.sealer == nil {
-		frame = append(frame, content...)
-	} else {
-		var err error
-		if frame, err = s.sealer.Seal(frame, append(h.prefix(nil), content...), uint64(g.offset)); err != nil {
-			return nil, fmt.Errorf("seal the gap at offset %d: %w", g.offset, err)
-		}
-	}
-	if int64(len(frame)) != g.size {
-		return nil, fmt.Errorf("the gap at offset %d became %d bytes, want %d", g.offset, len(frame), g.size)
-	}
-	s.finish(&h, frame, g.offset)
-	return frame, nil
+	return s.makeFrame(make([]byte, 0, g.size), &h, content, g.offset)
 }
 
 // mostRecords bounds how many records so many bytes of blocks can have held:

@@ -139,7 +139,7 @@ func (c *scan) tear(why string) {
 // was synced later only the index may tell: it has no entry of what was not.
 func (c *scan) isTorn(bad *flaw, frame []byte, data int64) (bool, error) {
 	switch {
-	case bad.order || c.at < c.shown:
+	case bad.order || c.at < c.shown || bad.trusted && bad.h.isRemoved(): // a file with removed records was synced before it got its name
 		return false, nil
 	case bad.cut: // its length may be wrong: what is behind the header says whether
 	case bad.trusted && !c.unwritten(&bad.h, frame):
@@ -203,8 +203,8 @@ func (c *scan) settledAfter(end int64) (bool, error) {
 		if err != nil || !ok {
 			return false, err
 		}
-		if h.isGap() || h.commit != commit && h.settled() {
-			return true, nil // all in front of a gap was synced by the repair
+		if h.hollow() || h.commit != commit && h.settled() {
+			return true, nil // all in front of a hollow one was synced by the repair or the rewrite
 		}
 		at = found
 	}

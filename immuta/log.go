@@ -20,12 +20,13 @@ type Log struct {
 	cuts      int           // torn tails cut at open
 
 	parts   atomic.Pointer[[]*part] // all segments in order, the one that is appended to last
-	listing sync.Mutex              // guards changes of parts: of a roll and of a trim
+	listing sync.Mutex              // guards changes of parts: of a roll, of a trim and of a rewrite
 	files   handles
 	rollAt  atomic.Int64 // Options.SegmentBytes
 
-	trimming sync.Mutex // guards doomed; one trim at a time
-	doomed   []*part    // no longer in parts, and not yet deleted
+	rewriting chan struct{} // has room for the one rewrite at a time; taken before trimming
+	trimming  sync.Mutex    // guards doomed, and the files of closed segments against deletion; one trim at a time
+	doomed    []*part       // no longer in parts, and not yet deleted
 
 	state   atomic.Pointer[state] // what readers may see
 	failure atomic.Pointer[error] // why no more appends are taken
@@ -74,7 +75,7 @@ func Open(dir, name string, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{o: o, dir: dir, name: name, seg: c.open}
+	l := &Log{o: o, dir: dir, name: name, seg: c.open, rewriting: make(chan struct{}, 1)}
 	l.rollAt.Store(o.SegmentBytes)
 	c.report(o.Report)
 	last := newPart(dir, name, c.open.header)
@@ -304,6 +305,8 @@ func (l *Log) close() (err error) {
 		last, err = l.writer.close()
 	}
 	l.closed.Store(true)
+	l.rewriting <- struct{}{} // a rewrite stops, and takes its file away
+	defer func() { <-l.rewriting }()
 	l.trimming.Lock() // a deletion at hand ends first: the name may be another log's behind this
 	defer l.trimming.Unlock()
 	l.waits.stop()

@@ -44,15 +44,16 @@ func (o *openedBlocks) shared() bool {
 	return o.readers > 1
 }
 
-// get returns the block at offset, if it begins with the record that is due.
-func (o *openedBlocks) get(offset int64, due uint64) (cached, bool) {
+// get returns the block at offset of a part, if it begins with the record that is
+// due. Another file may have the same record there: the one before a rewrite.
+func (o *openedBlocks) get(p *part, offset int64, due uint64) (cached, bool) {
 	if o == nil {
 		return cached{}, false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c, ok := o.blocks[offset]
-	return c, ok && c.First == due
+	return c, ok && c.part == p && c.First == due
 }
 
 // put shares a block, which must hold no memory but its own.

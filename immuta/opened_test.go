@@ -133,10 +133,10 @@ func TestWhatReadersShareIsBounded(t *testing.T) {
 			t.Fatalf("got %d bytes after %d blocks, want at most %d", o.bytes, i+1, maxOpened)
 		}
 	}
-	if _, ok := o.get(19, 19); !ok || len(o.blocks) != len(o.order) {
+	if _, ok := o.get(nil, 19, 19); !ok || len(o.blocks) != len(o.order) {
 		t.Errorf("got newest %v, %d blocks and %d in order, want the newest and as many", ok, len(o.blocks), len(o.order))
 	}
-	if _, ok := o.get(19, 18); ok {
+	if _, ok := o.get(nil, 19, 18); ok {
 		t.Error("got a block that begins with another record than is due")
 	}
 }

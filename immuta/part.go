@@ -19,6 +19,7 @@ type part struct {
 	path, indexPath string        // where it is once it is closed
 	bad             *CorruptError // its header is damaged: nothing in it can be read
 	firstTime       atomic.Int64  // of its first commit; 0: none, or not readable
+	replaced        atomic.Bool   // its file was written anew: another part has its place in the list
 
 	// Of a closed one; set before another part stands behind it in the list.
 	next  uint64 // first index of the part behind it
@@ -246,19 +247,25 @@ func openClosed(p *part, name string, o *Options) (*segment, error) {
 	}
 	if s.header != p.header {
 		f.Close()
+		if s.header.anew(p.header) {
+			return nil, fmt.Errorf("%s: %w", p.path, errAnew)
+		}
 		return nil, &CorruptError{Path: p.path, Why: "another file has taken the place of the segment"}
 	}
 	return s, nil
 }
 
-// unheld tells a segment that was deleted, which is no damage, from one that is
-// missing or bad.
+// unheld tells a segment that was deleted or written anew, which is no damage, from
+// one that is missing or bad.
 func (l *Log) unheld(p *part, err error) error {
+	if errors.Is(err, errAnew) {
+		err = l.renew(p)
+	}
 	missing := errors.Is(err, fs.ErrNotExist)
 	if missing && l.o.ReadOnly {
 		l.lookAgain()
 	}
-	if missing && !l.listed(p) {
+	if !l.listed(p) { // what was found at its path is not its own
 		return fs.ErrNotExist
 	}
 	if missing {

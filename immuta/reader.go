@@ -49,6 +49,7 @@ type Reader struct {
 	offset int64  // 0: to be looked up
 	due    uint64 // of the last place that was not found by way of headers alone
 	sure   int64  // that place: a checkpoint, or behind a block that was read
+	past   place  // behind the removed records that Next has told of
 }
 
 const (
@@ -68,6 +69,11 @@ func (l *Log) Reader(from uint64) *Reader {
 // Seek makes index the record that Next starts with.
 func (r *Reader) Seek(index uint64) {
 	index = max(index, r.log.first())
+	if r.past.part != nil && r.past.part == r.part && r.past.index == index {
+		r.index = index
+		r.stand(index, r.past.offset)
+		return
+	}
 	if index != r.index {
 		r.index, r.offset = index, 0
 	}
@@ -95,8 +101,9 @@ func (r *Reader) rest() {
 // is none yet: wait with Log.Wait and call again. A
 // *CorruptError says that the record due cannot be read; the reader stays where
 // it is until it is told to Seek, to the error's Next if there is one. A
-// *GapError says that it was lost and that the log was repaired; it is left
-// behind in the same way. ErrClosed: the reader or the log is.
+// *GapError says that it was lost and that the log was repaired, and a
+// *RemovedError that it was removed on purpose; they are left behind in the same
+// way. ErrClosed: the reader or the log is.
 func (r *Reader) Next() (Block, error) {
 	l := r.log
 	if r.closed || l.closed.Load() {
@@ -128,7 +135,7 @@ func (r *Reader) next() (Block, error) {
 		}
 		return Block{}, io.EOF
 	}
-	if c, ok := s.find(r.index); ok {
+	if c, ok := s.find(r.index); ok && !c.part.replaced.Load() {
 		b := r.hand(*c)
 		r.rest()
 		return b, nil
@@ -145,7 +152,7 @@ func (r *Reader) stand(index uint64, offset int64) {
 // enter opens the part that has the record due, unless the reader is in it.
 func (r *Reader) enter(all []*part, s *state) error {
 	p := r.part
-	if p == nil || r.offset == 0 || r.index < p.first || p != s.part && r.index >= p.next {
+	if p == nil || p.replaced.Load() || r.offset == 0 || r.index < p.first || p != s.part && r.index >= p.next {
 		p, r.offset = partOf(all, r.index), 0
 	}
 	err := r.hold(p)
@@ -212,7 +219,7 @@ func (r *Reader) read(all []*part, s *state) (Block, error) {
 		r.log.opened.join()
 	}
 	for {
-		if c, ok := r.log.opened.get(r.offset, r.at); ok {
+		if c, ok := r.log.opened.get(r.part, r.offset, r.at); ok {
 			return r.hand(c), nil
 		}
 		from := r.offset
@@ -223,11 +230,10 @@ func (r *Reader) read(all []*part, s *state) (Block, error) {
 		if h == nil { // the record is elsewhere, where the reader stands now
 			continue
 		}
-		if h.isGap() && h.next() > r.index {
-			return Block{}, r.gap(h, plain)
-		}
-		if h.isGap() { // its bytes held no record: there is nothing to say
-			r.stand(h.next(), r.offset+h.frame())
+		if h.hollow() {
+			if err := r.missing(h, plain); err != nil {
+				return Block{}, err
+			}
 			continue
 		}
 		records, why := splitRecords(make([][]byte, 0, h.count), plain, h.count)
@@ -300,6 +306,19 @@ func (r *Reader) gap(h *block, body []byte) error {
 		at += more.frame()
 	}
 	return g
+}
+
+// missing is what the hollow block at the reader's place says. nil: it stands for no
+// record, or should not have been believed; the reader stands where to go on.
+func (r *Reader) missing(h *block, body []byte) error {
+	switch {
+	case h.isRemoved():
+		return r.removed(h, body)
+	case h.next() > r.index:
+		return r.gap(h, body)
+	}
+	r.stand(h.next(), r.offset+h.frame())
+	return nil
 }
 
 // room is where a sealed block is opened to: behind the last one, in memory that

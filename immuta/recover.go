@@ -42,12 +42,14 @@ type scan struct {
 	met     []wound     // all damage
 	gaps    []*GapError // all that was repaired
 	entered bool        // the open commit was entered behind damage, its start is lost
-	behind  bool        // the block before was a gap
+	behind  bool        // the block before was a hollow one, or damage
 	latest  int64       // time of the last good block
 	open    bool        // the last commit was never finished, and stands there still
 	last    int64       // offset behind the last byte of the file that is not zero, as far as it was measured
 	beside  bool        // another process may be writing
 	waits   int         // for it
+
+	visit func(h *block, inside *inspection) error // is shown each good frame, and may end the scan; nil: nobody is
 }
 
 // wound is a damaged place: what lies between two good blocks.
@@ -88,8 +90,13 @@ func (c *scan) run(from entry) error {
 		if c.at >= c.size {
 			break
 		}
-		if bad == nil && h.isGap() {
-			c.acceptGap(&h)
+		if bad == nil && c.visit != nil {
+			if err := c.visit(&h, c.inspect); err != nil {
+				return err
+			}
+		}
+		if bad == nil && h.hollow() {
+			c.acceptHollow(&h)
 			continue
 		}
 		if bad == nil {
@@ -144,7 +151,7 @@ func (c *scan) misplaced(h *block) *flaw {
 	}
 	why := ""
 	switch {
-	case h.isGap() || c.behind: // it ends the commit before it, and may have taken the start of the next
+	case h.hollow() || c.behind: // it ends the commit before it, and may have taken the start of the next
 	case c.commit == 0 && !h.isStart():
 		why = fmt.Sprintf("a commit should start with record %d, found a block of commit %d", h.first, h.commit)
 	case c.commit != 0 && h.commit != c.commit:
@@ -172,11 +179,11 @@ func (c *scan) accept(h *block) {
 	}
 }
 
-// acceptGap takes what a repair has left. It ends the commit before it, whose
-// last blocks it may stand for: the good ones of it stay.
-func (c *scan) acceptGap(h *block) {
+// acceptHollow takes what a repair or a rewrite has left. It ends the commit before
+// it, whose last blocks it may stand for: the good ones of it stay.
+func (c *scan) acceptHollow(h *block) {
 	start := entry{first: h.first, time: h.time, offset: c.at, start: true}
-	if c.inspect != nil {
+	if c.inspect != nil && h.isGap() {
 		c.gaps = c.inspect.gap(c.segment, c.gaps, h, c.at, c.behind)
 	}
 	c.noted = append(c.noted, start)

@@ -99,7 +99,7 @@ func (c *chain) examine(dir, name string, o *Options, beside bool) (Repaired, []
 		if p.bad != nil {
 			return r, patches, p.bad
 		}
-		s, err := openClosed(p, name, o)
+		s, err := p.reopen(name, o)
 		if beside && errors.Is(err, fs.ErrNotExist) && p.deleted(dir, name, o) {
 			for _, w := range patches { // those before it were deleted first
 				w.file.Close()
@@ -288,7 +288,7 @@ func (p *patch) build(f File, path string) (*index, error) {
 		return nil, err
 	}
 	want := max(p.before.Next, p.gaps[len(p.gaps)-1].next) // an unfinished commit may stand at the end
-	if len(after.Damage) > 0 || after.Records != p.before.Records || after.Blocks != p.before.Blocks || after.Next != want {
+	if len(after.Damage) > 0 || after.Records != p.before.Records || after.Removed != p.before.Removed || after.Blocks != p.before.Blocks || after.Next != want {
 		return nil, fmt.Errorf("what was written does not read back: got %d records in %d blocks up to %d and %d damaged places, want %d in %d up to %d and none",
 			after.Records, after.Blocks, after.Next, len(after.Damage), p.before.Records, p.before.Blocks, want)
 	}

@@ -28,6 +28,7 @@ type files struct {
 	closed    []uint64 // first indexes of closed segments, in order
 	open      bool     // NAME.log
 	temporary bool     // NAME.log.tmp
+	left      []string // of rewrites and repairs that were cut off: NAME.FIRST.log.tmp
 }
 
 func findFiles(fsys FS, dir, name string) (files, error) {
@@ -49,6 +50,11 @@ func findFiles(fsys FS, dir, name string) (files, error) {
 		default:
 			if first, ok := rolledFirst(rest); ok {
 				found.closed = append(found.closed, first)
+			}
+			if closed, ok := strings.CutSuffix(rest, ".tmp"); ok {
+				if _, ok := rolledFirst(closed); ok {
+					found.left = append(found.left, n)
+				}
 			}
 		}
 	}
@@ -111,6 +117,11 @@ func openFound(dir, name string, found files, o *Options) (_ *chain, err error) 
 	if err := c.link(); err != nil {
 		c.close()
 		return nil, err
+	}
+	if !o.ReadOnly {
+		for _, left := range found.left { // what they were to take the place of is still there
+			_ = o.FS.Remove(filepath.Join(dir, left))
+		}
 	}
 	return c, nil
 }

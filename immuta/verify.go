@@ -17,6 +17,7 @@ type Report struct {
 	First   uint64 // first index kept
 	Next    uint64 // one past the last good record
 	Damage  []Damage
+	Removed uint64      // records that Rewrite has removed
 	Gaps    []*GapError // damage of earlier days, which was repaired: the log is good there
 	// Torn is an unfinished last commit: no damage; the next Open for writing cuts
 	// it. Of a log whose commits are synced one by one it was never answered. Where
@@ -109,7 +110,7 @@ func (p *part) verify(name string, o *Options) (Report, error) {
 	if p.bad != nil {
 		return p.unreadable(), nil
 	}
-	s, err := openClosed(p, name, o)
+	s, err := p.reopen(name, o)
 	if damage, ok := errors.AsType[*CorruptError](err); ok {
 		p.bad = damage
 		return p.unreadable(), nil
@@ -136,6 +137,7 @@ func (r *Report) add(next *Report) {
 	r.Files++
 	r.Next = next.Next
 	r.Blocks, r.Records, r.Bytes = r.Blocks+next.Blocks, r.Records+next.Records, r.Bytes+next.Bytes
+	r.Removed += next.Removed
 	r.Damage, r.Gaps = append(r.Damage, next.Damage...), append(r.Gaps, next.Gaps...)
 }
 
@@ -154,7 +156,7 @@ func (s *segment) inspect(x *index, beside bool, closed *part) (*scan, Report, e
 	} else if c.open {
 		i.leave()
 	}
-	r := Report{Path: s.path, Files: 1, Checked: s.checked(), Bytes: c.size, First: s.first, Blocks: i.blocks, Records: i.records}
+	r := Report{Path: s.path, Files: 1, Checked: s.checked(), Bytes: c.size, First: s.first, Blocks: i.blocks, Records: i.records, Removed: i.removed}
 	r.fill(c)
 	return c, r, err
 }
@@ -175,7 +177,9 @@ type inspection struct {
 	opened  []byte
 	blocks  int
 	records uint64
-	saved   []byte // body of the last gap
+	removed uint64
+	held    [][]byte // the records of the last block
+	saved   []byte   // body of the last hollow block
 
 	openBlocks  int // of the commit at hand, which may turn out to be torn
 	openRecords uint64
@@ -193,17 +197,21 @@ func (i *inspection) opens(s *segment, h *block, frame []byte, at int64) string 
 	if s.sealer != nil {
 		i.opened = plain
 	}
-	if h.isGap() {
+	switch {
+	case h.isGap():
 		i.saved = plain
-		return ""
+	case h.isRemoved():
+		i.saved = plain
+		_, why = reasonOf(plain)
+	default:
+		i.held, why = splitRecords(i.held[:0], plain, h.count)
 	}
-	_, why = splitRecords(nil, plain, h.count)
 	return why
 }
 
 // look is opens for a frame at its place: a good one counts.
 func (i *inspection) look(s *segment, h *block, frame []byte, at int64) string {
-	i.saved = nil
+	i.saved, i.held = nil, i.held[:0]
 	why := i.opens(s, h, frame, at)
 	if why == "" {
 		i.count(h)
@@ -215,7 +223,10 @@ func (i *inspection) count(h *block) {
 	if h.isStart() {
 		i.keep()
 	}
-	if h.isGap() {
+	if h.isRemoved() {
+		i.removed += uint64(h.count)
+	}
+	if h.hollow() {
 		return
 	}
 	i.blocks++

@@ -309,7 +309,7 @@ func (w *writer) trim(recent []cached) []cached {
 	}
 	recent = append(recent, w.unseen...)
 	drop := 0
-	for w.cost > recentBytes && drop < len(recent) {
+	for drop < len(recent) && (w.cost > recentBytes || recent[drop].part.replaced.Load()) {
 		w.cost -= recent[drop].cost()
 		drop++
 	}
