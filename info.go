@@ -25,6 +25,7 @@ type NamespaceInfo struct {
 	Segments  int            `json:"segments,omitempty"`  // files of the log
 	Retention *RetentionInfo `json:"retention,omitempty"` // what is kept; nil: everything
 	Deleted   Deleted        `json:"deleted,omitzero"`    // by the retention, since the server opened it
+	Removed   Removed        `json:"removed,omitzero"`    // from the middle of the log, since then
 }
 
 // RetentionInfo is how much of a namespace is kept. A limit that is not there is
@@ -33,7 +34,8 @@ type RetentionInfo struct {
 	MaxAge    string `json:"max_age,omitempty"` // as Go writes it: 168h0m0s
 	MaxBytes  int64  `json:"max_bytes,omitempty"`
 	MaxEvents uint64 `json:"max_events,omitempty"`
-	Discard   string `json:"discard"` // old, or new: events beyond bytes or events are refused
+	Discard   string `json:"discard"`           // old, or new: events beyond bytes or events are refused
+	Compact   bool   `json:"compact,omitempty"` // only the newest event of each subject is kept for good
 }
 
 // Deleted counts what retention has deleted.
@@ -41,4 +43,11 @@ type Deleted struct {
 	Segments uint64 `json:"segments"`
 	Events   uint64 `json:"events"`
 	Bytes    uint64 `json:"bytes"`
+}
+
+// Removed counts events that were removed one by one. Their indexes stay.
+type Removed struct {
+	Deleted   uint64 `json:"deleted,omitempty"`   // because somebody asked for it
+	Compacted uint64 `json:"compacted,omitempty"` // because a newer one has their subject
+	Expired   uint64 `json:"expired,omitempty"`   // because their time was over
 }

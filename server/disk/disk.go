@@ -46,9 +46,10 @@ type Options struct {
 	// it was asked for. DefaultLastSubjects when 0.
 	LastSubjects int
 
-	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
-	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
-	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
+	saveAt  saveLimits            // of what is derived; defaultSaveLimits when zero
+	cutAt   groupLimits           // of the index of subjects; defaultGroupLimits when zero
+	closeAt int64                 // bytes at which a segment is closed to be compacted; compactAt when 0
+	free    func() (int64, error) // free bytes of the disk; nil: asks the operating system
 
 	rolled       func() // a log has closed a segment
 	segmentBytes int64  // of namespaces without a policy; 0: one file for ever
@@ -222,6 +223,9 @@ type namespace struct {
 	wakeAt      atomic.Uint64 // the append that reaches this index has the keeper look
 	kick        func()        // has it look
 	deleted     struct{ segments, events, bytes atomic.Uint64 }
+	removed     [mostReason + 1]atomic.Uint64 // events, by reason
+	removing    turnstile                     // one removes at a time, and looks at what is newest
+	compaction  compaction
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {
@@ -260,6 +264,8 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if ahead := l.Stat().LastTime.Sub(n.now()); ahead > time.Minute {
 		logger.Warn("the newest event is from the future: the clock has gone back, or was ahead; ages in start= are by the times of the log", "namespace", name, "ahead", ahead.Round(time.Second).String())
 	}
+	n.removing = make(turnstile, 1)
+	n.compaction = compaction{logger: logger, closeAt: cmp.Or(o.closeAt, compactAt), unsynced: o.Durability.mode == immuta.SyncOS}
 	lasts.follow(n)
 	o.derive(n, dir, keys)
 	return n, nil

@@ -77,11 +77,12 @@ func (n *namespace) holds(at uint64, id string) (bool, error) {
 	return rec.id() == id, nil
 }
 
-// unreadable reports whether what was to be read is damaged, or was.
+// unreadable reports whether what was to be read is damaged, or was, or was removed.
 func unreadable(err error) bool {
 	_, damaged := errors.AsType[*immuta.CorruptError](err)
 	_, lost := errors.AsType[*immuta.GapError](err)
-	return damaged || lost
+	_, removed := errors.AsType[*immuta.RemovedError](err)
+	return damaged || lost || removed
 }
 
 func (n *namespace) unknown(id string) error {
