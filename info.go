@@ -51,3 +51,12 @@ type Removed struct {
 	Compacted uint64 `json:"compacted,omitempty"` // because a newer one has their subject
 	Expired   uint64 `json:"expired,omitempty"`   // because their time was over
 }
+
+// DeletedEvent is what deleting one event answers. Its index stays.
+type DeletedEvent struct {
+	Namespace string `json:"namespace"`
+	Index     uint64 `json:"index"`
+	ID        string `json:"id"` // of one that was deleted before, the one that the log gives its place
+	Deleted   bool   `json:"deleted"`
+	Already   bool   `json:"already,omitempty"` // it was removed before
+}

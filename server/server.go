@@ -102,6 +102,7 @@ type Server struct {
 	streams  streamCount
 	named    consumers
 	letters  openLetters
+	burials  burials
 	declared declared
 	conns    connPeers
 	plain    plainPeers
