@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"example.com/bus"
@@ -112,6 +113,9 @@ func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) 
 	}
 	// A stream that ends early must not pass for a whole one.
 	if last := s.ends[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
+		if _, err := s.event(ctx, w.namespace, strconv.FormatUint(last, 10)); isRemoved(err) {
+			return nil // what had its time at the end is no gap
+		}
 		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
 	}
 	return nil
@@ -154,8 +158,10 @@ func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) 
 	switch {
 	case bus.Namespace(e.Subject) != w.namespace || !w.match(e.Subject):
 		return fmt.Errorf("%s, which was not asked for; is it a bus server?", where)
-	case e.Index <= reached || !jump && len(w.patterns) == 0 && e.Index != reached+1:
+	case e.Index <= reached:
 		return fmt.Errorf("%s, which is out of order; is it a bus server?", where)
+	case !jump && len(w.patterns) == 0 && e.Index != reached+1: // compacted, or expired
+		s.damages.passed(nil, false)
 	}
 	return nil
 }
@@ -166,6 +172,10 @@ func (s *hostSource) problem(w wanted, err error) error {
 	if gap, ok := errors.AsType[*client.GapError](err); ok || errors.Is(err, bus.ErrCorrupt) {
 		if ok && gap.Reason == "retention" {
 			return nil // they were given up on purpose
+		}
+		if ok && gap.Reason == bus.RemovedDeleted {
+			s.damages.passed(gap, true)
+			return nil
 		}
 		if ok && !gap.RepairedAt.IsZero() {
 			if gap.Lost == 0 || gap.Lost >= gap.ResumedIndex || gap.Namespace != w.namespace {
