@@ -2,7 +2,7 @@ package immuta_test
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"sort"
@@ -23,8 +23,10 @@ type model struct {
 	records []string
 	times   []time.Time
 	now     time.Time
-	settled int // records that no power cut may take
-	first   int // records that were deleted from the old end
+	settled int              // records that no power cut may take
+	first   int              // records that were deleted from the old end
+	removed map[uint64]uint8 // why
+	serial  int              // of what is appended: no two long records are alike
 }
 
 func (m *model) open() {
@@ -46,9 +48,8 @@ func (m *model) Append(t *rapid.T) {
 	records := make([][]byte, len(batch))
 	for i, n := range batch {
 		records[i] = make([]byte, n)
-		if n > 0 {
-			copy(records[i], fmt.Sprint(len(m.records)+i))
-		}
+		m.serial++
+		copy(records[i], marker(m.serial))
 	}
 	got, err := m.log.Append(context.Background(), records)
 	if want := uint64(len(m.records) + 1); err != nil || got.First != want {
@@ -84,9 +85,14 @@ func (m *model) Reopen(t *rapid.T) {
 
 // Crash cuts the power and looks at what is left.
 func (m *model) Crash(t *rapid.T) {
+	m.fs.CutAfter(0)
+	m.crash(t)
+}
+
+// crash is for a power that is cut.
+func (m *model) crash(t *rapid.T) {
 	keep := faultfs.Keep(rapid.IntRange(0, 2).Draw(t, "keep"))
 	after := m.fs.After(keep, rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)))
-	m.fs.CutAfter(0)
 	m.log.Close()
 	m.fs = after
 	m.open()
@@ -141,11 +147,17 @@ func (m *model) Read(t *rapid.T) {
 			if err == io.EOF && next == end {
 				break
 			}
+			if gone, is := errors.AsType[*immuta.RemovedError](err); is {
+				m.wantRemoved(t, gone, next)
+				next = gone.Next
+				r.Seek(next)
+				continue
+			}
 			if err != nil || b.First != next {
 				t.Fatalf("got a block at %d and %v, want it at %d", b.First, err, next)
 			}
 			for _, rec := range b.Records {
-				if string(rec) != m.records[next-1] || !b.Time.Equal(m.times[next-1]) {
+				if m.removed[next] != 0 || string(rec) != m.records[next-1] || !b.Time.Equal(m.times[next-1]) {
 					t.Fatalf("record %d: got %.40q of %s, want %.40q of %s", next, rec, b.Time, m.records[next-1], m.times[next-1])
 				}
 				next++
@@ -160,7 +172,11 @@ func (m *model) IndexAt(t *rapid.T) {
 	at := m.now.Add(time.Duration(rapid.Int64Range(-60e9, 5e9).Draw(t, "age")))
 	visible := m.times[m.first : next-1]
 	want := uint64(m.first+sort.Search(len(visible), func(i int) bool { return !visible[i].Before(at) })) + 1
-	if got, err := m.log.IndexAt(at); got != want || err != nil {
+	got, err := m.log.IndexAt(at)
+	for got < want && err == nil && m.removed[got] != 0 { // their own times are gone
+		got++
+	}
+	if got != want || err != nil {
 		t.Fatalf("at %s: got %d and %v, want %d", at, got, err, want)
 	}
 }
@@ -168,14 +184,20 @@ func (m *model) IndexAt(t *rapid.T) {
 // Verify wants no damage, beside the open log.
 func (m *model) Verify(t *rapid.T) {
 	got, err := immuta.Verify(dir, name, m.o)
-	if err != nil || len(got.Damage) > 0 || got.Torn != nil || int(got.Records) != len(m.records)-m.first {
-		t.Fatalf("got %+v and %v, want %d records", got, err, len(m.records)-m.first)
+	removed := 0
+	for i := range m.removed {
+		if int(i) > m.first {
+			removed++
+		}
+	}
+	if err != nil || len(got.Damage) > 0 || got.Torn != nil || int(got.Removed) != removed || int(got.Records) != len(m.records)-m.first-removed {
+		t.Fatalf("got %+v and %v, want %d records, and %d removed", got, err, len(m.records)-m.first-removed, removed)
 	}
 }
 
 func TestALogIsAListWhateverIsDoneToIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{t: t, fs: faultfs.New(), now: time.Unix(1e9, 0)}
+		m := &model{t: t, fs: faultfs.New(), now: time.Unix(1e9, 0), removed: map[uint64]uint8{}}
 		m.o = immuta.Options{
 			BlockSize: rapid.SampledFrom([]int{1, 100, 4096, 70_000}).Draw(t, "block"),
 			Sync:      immuta.SyncMode(rapid.IntRange(0, 2).Draw(t, "sync")),
