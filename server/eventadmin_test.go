@@ -2,11 +2,13 @@ package server_test
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/bus/server"
 )
@@ -203,5 +205,33 @@ func TestWhatIsDeletedAndCompactedIsCounted(t *testing.T) {
 	}
 	if a := b.do("GET", "/v1/namespaces/orders", ""); a.field("removed") != `{"deleted":1}` {
 		t.Errorf("got %s, want one that was deleted", a.body)
+	}
+}
+
+func TestANamespaceIsCompactedWhenItIsToldToAndThatIsRemembered(t *testing.T) {
+	b := openBus(t, admin)
+	for i := range 20 {
+		b.publish(fmt.Sprintf(`{"subject":"orders.s%d","payload":"%s"}`, i%2, strings.Repeat("x", 100_000)))
+	}
+	b.want(200, "PUT", "/v1/namespaces/orders", `{"retention":{"compact":true}}`)
+	deadline := time.Now().Add(patience)
+	for b.do("GET", "/v1/namespaces/orders", "").field("removed") != `{"compacted":18}` {
+		if time.Now().After(deadline) {
+			t.Fatalf("got %s, want all but two to be removed", b.do("GET", "/v1/namespaces/orders", "").body)
+		}
+	}
+	for range 2 {
+		b.refused(410, "event_removed", "GET", ordersEvents+"3", "")
+		s := b.open("subject=orders.>&start=%231&until=newest")
+		for _, want := range []string{"19", "20"} {
+			if f := s.next("msg"); f.field("index") != want {
+				t.Errorf("got %.100s, want event %s and nothing in front of it", f.data, want)
+			}
+		}
+		s.next("end")
+		if a := b.do("GET", "/v1/namespaces/orders", ""); a.field("retention") != `{"discard":"old","compact":true}` || a.field("events") != "20" {
+			t.Errorf("got %s, want the policy", a.body)
+		}
+		b.restart()
 	}
 }
