@@ -11,7 +11,6 @@ import (
 
 	"example.com/bus"
 	"example.com/bus/server"
-	"example.com/bus/server/delivery"
 )
 
 // Compact has an engine remove what it can of the events of a namespace that are not
@@ -103,8 +102,14 @@ func (m *remains) check(e server.Engine, from uint64) {
 	}
 }
 
+// seeker is what passes needs of a Reader.
+type seeker interface {
+	Next() ([]bus.Event, error)
+	Seek(index uint64)
+}
+
 // passes checks what is said of removed events, and leaves them behind.
-func (m *remains) passes(r delivery.Reader, removed *bus.RemovedError, at uint64) (next uint64) {
+func (m *remains) passes(r seeker, removed *bus.RemovedError, at uint64) (next uint64) {
 	m.t.Helper()
 	if removed.Namespace != "orders" || removed.From != at || removed.Next <= at {
 		m.t.Fatalf("at %d: got %+v", at, removed)
