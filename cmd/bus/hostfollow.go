@@ -75,24 +75,32 @@ func (s *hostSource) event(ctx context.Context, namespace, name string) (*bus.Ev
 	return &e, nil
 }
 
-// rest tells whether any event from an index on matches. Without patterns all do,
-// and none is sent to know that.
+// rest tells whether any event from an index on matches. Without patterns all do that
+// are there, and as long as the first is, none else is sent to know that.
 func (s *hostSource) rest(ctx context.Context, w wanted, from uint64) (bool, error) {
 	if len(w.patterns) == 0 {
-		return true, nil
+		if _, err := s.event(ctx, w.namespace, strconv.FormatUint(from, 10)); !isRemoved(err) {
+			return true, nil
+		}
 	}
 	found := errors.New("one is enough")
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	one := func([]bus.Event) error { return found }
-	_, gaps, err := s.stream(ctx, w, one, func(wanted, error) error { return nil }, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
+	unknown := false // in a gap there may have been some, unless they were deleted
+	problem := func(_ wanted, err error) error {
+		gap, ok := errors.AsType[*client.GapError](err)
+		unknown = unknown || !ok || gap.Reason != bus.RemovedDeleted
+		return nil
+	}
+	_, _, err := s.stream(ctx, w, one, problem, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if errors.Is(err, found) {
 		return true, nil
 	}
-	return gaps, err
+	return unknown, err
 }
 
 // ask reads what the server says at a path below its namespaces.
