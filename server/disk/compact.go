@@ -40,6 +40,7 @@ type compaction struct {
 	closed int               // segments then
 	left   map[uint64]uint64 // records in a closed segment, by its first index; of others there are at most as many as indexes
 	bad    map[uint64]bool   // segments that cannot be written anew, by their first index
+	after  time.Time         // not before then: it has failed
 	tryAt  uint64            // where the log has to begin before too many subjects may be fewer; 0: there are not too many
 }
 
@@ -62,14 +63,22 @@ func (a *alive) within(first, next uint64) []uint64 {
 // subject and reads nothing of the log; only what pays is read, and then written
 // anew, so that every event is written once more for each time that what is left of
 // its segment halves.
-func (n *namespace) compact(ctx context.Context) error {
+func (n *namespace) compact(ctx context.Context) (err error) {
 	select {
 	case n.removing <- struct{}{}:
 		defer n.removing.Unlock()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	c := &n.compaction
+	c, now := &n.compaction, n.now()
+	if wait := c.after.Sub(now); wait > 0 && wait <= keeperRetry { // or a clock was set back
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			c.after = now.Add(keeperRetry)
+		}
+	}()
 	segments := n.log.Segments()
 	last, closed := segments[len(segments)-1], segments[:len(segments)-1]
 	if segments[0].First < c.tryAt || len(closed) == c.closed && last.Next < c.looked+1+uint64(n.lasts.size.Load())/lookShare {
