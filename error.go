@@ -94,6 +94,8 @@ var (
 	ErrLetterResolved    = newError(409, "dead_letter_resolved", "the dead letter is done with")
 	ErrTooManyDead       = newError(409, "too_many_dead_letters", "the namespace has more open dead letters than can be handled at once")
 	ErrEventLost         = newError(410, "event_lost", "the event was lost to damage, and the log has been repaired since")
+	ErrEventDeleted      = newError(410, "event_deleted", "the event was deleted")
+	ErrEventRemoved      = newError(410, "event_removed", "the event is not kept any more")
 	ErrRequestTimeout    = newError(408, "request_timeout", "the body did not arrive in time")
 	ErrWrongIndex        = newError(412, "wrong_index", "the last index is another one than was expected")
 	ErrTooLarge          = newError(413, "too_large", "the event or batch is over the limit")

@@ -31,6 +31,7 @@ type NamespaceInfo struct {
 	Segments  int            `json:"segments,omitempty"`  // files of the log
 	Retention *RetentionInfo `json:"retention,omitempty"` // what is kept; nil: everything
 	Deleted   Deleted        `json:"deleted,omitzero"`    // by the retention, since the server opened it
+	Removed   Removed        `json:"removed,omitzero"`    // from the middle of the log, since then
 }
 
 // RetentionInfo is how much of a namespace is kept. A limit that is not there is
@@ -39,7 +40,8 @@ type RetentionInfo struct {
 	MaxAge    string `json:"max_age,omitempty"` // as Go writes it: 168h0m0s
 	MaxBytes  int64  `json:"max_bytes,omitempty"`
 	MaxEvents uint64 `json:"max_events,omitempty"`
-	Discard   string `json:"discard"` // old, or new: events beyond bytes or events are refused
+	Discard   string `json:"discard"`           // old, or new: events beyond bytes or events are refused
+	Compact   bool   `json:"compact,omitempty"` // only the newest event of each subject is kept for good
 }
 
 // Deleted counts what retention has deleted.
@@ -47,4 +49,20 @@ type Deleted struct {
 	Segments uint64 `json:"segments"`
 	Events   uint64 `json:"events"`
 	Bytes    uint64 `json:"bytes"`
+}
+
+// Removed counts events that were removed one by one. Their indexes stay.
+type Removed struct {
+	Deleted   uint64 `json:"deleted,omitempty"`   // because somebody asked for it
+	Compacted uint64 `json:"compacted,omitempty"` // because a newer one has their subject
+	Expired   uint64 `json:"expired,omitempty"`   // because their time was over
+}
+
+// DeletedEvent is what deleting one event answers. Its index stays.
+type DeletedEvent struct {
+	Namespace string `json:"namespace"`
+	Index     uint64 `json:"index"`
+	ID        string `json:"id"` // of one that was deleted before, the one that the log gives its place
+	Deleted   bool   `json:"deleted"`
+	Already   bool   `json:"already,omitempty"` // it was removed before
 }

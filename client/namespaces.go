@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"example.com/bus"
 )
@@ -25,7 +26,8 @@ func (c *Client) Namespace(ctx context.Context, name string) (info bus.Namespace
 
 // DeclareNamespace has the server take events of a namespace, also after its next start. With
 // retention, which may be nil, it changes how much of it is kept, of one that is there too;
-// MaxAge may also be written like 7d. A second call changes nothing. bus.ErrAdminOnly where the
+// MaxAge may also be written like 7d. With Compact only the newest event of each subject is kept
+// for good. A second call changes nothing. bus.ErrAdminOnly where the
 // server was not started with --admin, as for the others that change something.
 func (c *Client) DeclareNamespace(ctx context.Context, name string, retention *bus.RetentionInfo) (bus.NamespaceInfo, error) {
 	body := []byte("{}")
@@ -65,4 +67,27 @@ func (c *Client) namespace(ctx context.Context, method, name string, body []byte
 	}
 	err = c.admin(ctx, method, "v1/namespaces/"+name, nil, body, &info)
 	return info, err
+}
+
+// DeleteEvent deletes one event for good, named by its id or by its index in digits ("id:42"
+// for a publisher's id that is a number): what was in it is nowhere in what the server keeps
+// when this returns nil, and its index stays. Streams say a gap there, with the reason
+// "deleted". Copies elsewhere, and what subscribers have, are not its business. A second call
+// answers Already, of an id that the bus gave, and finishes what an error or a crash has cut
+// short; a chosen id is bus.ErrUnknownEvent from then on, as is what never was there.
+// bus.ErrCorrupt while the file that it is in is damaged.
+func (c *Client) DeleteEvent(ctx context.Context, namespace, event string) (did bus.DeletedEvent, err error) {
+	id := strings.TrimPrefix(event, "id:")
+	if err := bus.CheckID(id); err != nil {
+		return did, err
+	}
+	if id == "." || id == ".." { // a path would be cleaned of them
+		return did, bus.ErrInvalidID.With("%q is no id of an event", id)
+	}
+	path, err := namespacePath(namespace, "events/"+event)
+	if err != nil {
+		return did, err
+	}
+	err = c.admin(ctx, http.MethodDelete, path, nil, nil, &did)
+	return did, err
 }

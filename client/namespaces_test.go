@@ -38,6 +38,21 @@ func TestNamespacesAreDeclaredChangedPurgedAndDeleted(t *testing.T) {
 	if info, err = c.PurgeNamespace(ctx, "mail", 2); err != nil || info.First != 2 || info.Events != 0 {
 		t.Fatalf("purged: got %+v and %v", info, err)
 	}
+	r := c.Put(ctx, client.WithSubject("mail.sent"), client.WithData(2))
+	for _, name := range []string{r.Id, "2", r.Id} {
+		did, err := c.DeleteEvent(ctx, "mail", name)
+		if err != nil || did != (bus.DeletedEvent{Namespace: "mail", Index: 2, ID: r.Id, Deleted: true, Already: did.Already}) || did.Already == (name == r.Id && info.Removed.Deleted == 0) {
+			t.Fatalf("delete %s: got %+v and %v", name, did, err)
+		}
+		if info, err = c.Namespace(ctx, "mail"); err != nil || info.Removed.Deleted != 1 {
+			t.Fatalf("got %+v and %v, want one that was deleted", info, err)
+		}
+	}
+	for name, want := range map[string]error{"9": bus.ErrUnknownEvent, "id:2": bus.ErrUnknownEvent, "..": bus.ErrInvalidID, "a/b": bus.ErrInvalidID} {
+		if _, err := c.DeleteEvent(ctx, "mail", name); !errors.Is(err, want) {
+			t.Errorf("delete %s: got %v, want %v", name, err, want)
+		}
+	}
 	all, err := c.Namespaces(ctx)
 	if err != nil || len(all) != 2 || all[0].Name != "mail" || all[1].Name != "orders" {
 		t.Fatalf("got %+v and %v", all, err)

@@ -21,7 +21,7 @@ func (s *Server) admin(mux *http.ServeMux, admin bool) {
 	s.get(mux, "/v1/namespaces", s.listNamespaces)
 	mux.HandleFunc("/v1/namespaces/{namespace}", s.namespace(admin))
 	mux.HandleFunc("/v1/namespaces/{namespace}/purge", s.purgeNamespace(admin))
-	s.get(mux, "/v1/namespaces/{namespace}/events/{event}", s.readEvent)
+	mux.HandleFunc("/v1/namespaces/{namespace}/events/{event}", s.event(admin))
 	mux.HandleFunc("/v1/namespaces/{namespace}/delayed", s.listDelayed)
 	s.get(mux, "/v1/namespaces/{namespace}/consumers", s.listConsumers)
 	mux.HandleFunc("/v1/namespaces/{namespace}/consumers/{consumer}", s.consumer)
@@ -39,12 +39,21 @@ func (s *Server) get(mux *http.ServeMux, path string, handle http.HandlerFunc) {
 			s.methodNotAllowed(w, r, "GET, HEAD, OPTIONS")
 			return
 		}
-		if r.URL.RawQuery != "" && path != "/metrics" {
-			s.fail(w, r, bus.ErrUnknownParameter.With("%s takes none, found %.80q", r.URL.Path, r.URL.RawQuery))
-			return
+		if path != "/metrics" {
+			if err := noParameters(r); err != nil {
+				s.fail(w, r, err)
+				return
+			}
 		}
 		handle(w, r)
 	})
+}
+
+func noParameters(r *http.Request) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	return bus.ErrUnknownParameter.With("%s takes none, found %.80q", r.URL.Path, r.URL.RawQuery)
 }
 
 func (s *Server) readMetrics(metrics http.Handler) http.HandlerFunc {

@@ -74,6 +74,9 @@ func (c *claim) atItem(err error, i int) error {
 	if damage, ok := errors.AsType[*bus.DamageError](err); ok && !damage.Repaired.IsZero() {
 		err = bus.ErrEventLost.With("%s", damage)
 	}
+	if removed, ok := bus.AsRemoved(err); ok {
+		err = removed.Refusal()
+	}
 	if len(c.events) == 1 {
 		return err
 	}

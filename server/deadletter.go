@@ -43,16 +43,22 @@ func (s *Server) keepDead(d delivery.DeadLetter) error {
 		return err
 	}
 	namespace, consumer := bus.Namespace(d.Event.Subject), d.Consumer
+	letter := []bus.Event{{}}
+	end := s.burials.begin()
+	defer func() { end(letter[0].Index) }()
+	if _, err := s.readOne(namespace, d.Event.Index); isRemovedError(err) {
+		return nil // deleted while it was out: no copy of it may be made
+	}
 	if !d.Named {
 		consumer = anonymous
 	}
 	payload := deadLetterPayload{Namespace: namespace, Index: d.Event.Index, EventID: d.Event.Id, Consumer: d.Consumer, Attempts: d.Attempts, Reason: d.Reason, At: d.At.UTC(), Event: d.Event}
-	letter := bus.Event{Subject: bus.DeadNamespace + "." + namespace + "." + consumer, TraceId: d.Event.TraceId, Payload: entryOf(payload)}
-	err := s.engine.Append(context.Background(), bus.DeadNamespace, []bus.Event{letter})
+	letter[0] = bus.Event{Subject: bus.DeadNamespace + "." + namespace + "." + consumer, TraceId: d.Event.TraceId, Payload: entryOf(payload)}
+	err := s.engine.Append(context.Background(), bus.DeadNamespace, letter)
 	if errors.Is(err, bus.ErrTooLarge) { // the event itself stays where it is
 		payload.Event = nil
-		letter.Payload = entryOf(payload)
-		err = s.engine.Append(context.Background(), bus.DeadNamespace, []bus.Event{letter})
+		letter[0].Payload = entryOf(payload)
+		err = s.engine.Append(context.Background(), bus.DeadNamespace, letter)
 	}
 	return err
 }

@@ -145,13 +145,13 @@ func (s *Server) pageOfDead(r *http.Request) (*deadPage, error) {
 	return page, nil
 }
 
-// letterAt reads what is in mind of one. Of one that was lost to damage since it
+// letterAt reads what is in mind of one. Of one that was lost or deleted since it
 // was read only the place is left; the next start of the server passes it by.
 func (s *Server) letterAt(namespace string, one openLetter) (letterInfo, error) {
 	lost := letterInfo{Index: one.index, Consumer: one.consumer, Named: one.consumer != anonymous, Reason: "lost",
 		ID: bus.FormatID(bus.Position{Incarnation: s.engine.Incarnation(bus.DeadNamespace), Index: one.index})}
 	e, err := s.readOne(bus.DeadNamespace, one.index)
-	if _, damage := errors.AsType[*bus.DamageError](err); damage {
+	if isGone(err) {
 		return lost, nil
 	}
 	if err != nil {

@@ -95,6 +95,11 @@ func (o *openLetters) read(at, next uint64) error {
 			r.Seek(at)
 			continue
 		}
+		if removed, ok := bus.AsRemoved(err); ok {
+			at = removed.Next
+			r.Seek(at)
+			continue
+		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

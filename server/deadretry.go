@@ -203,9 +203,8 @@ func (s *Server) redeliverLetter(l *letter) (bool, error) {
 // original returns the event in its log, nil when it is not there any more.
 func (s *Server) original(l *letter) (*bus.Event, error) {
 	e, err := s.readOne(l.Namespace, l.deadLetterPayload.Index)
-	_, damage := errors.AsType[*bus.DamageError](err)
 	switch {
-	case damage, errors.Is(err, bus.ErrUnknownEvent):
+	case isGone(err), errors.Is(err, bus.ErrUnknownEvent):
 		return nil, nil
 	case err != nil:
 		return nil, err

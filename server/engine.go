@@ -87,9 +87,25 @@ type Engine interface {
 	Newest(ctx context.Context, namespace string, patterns []bus.Pattern, most int) (indexes []uint64, next uint64, lost []bus.DamageError, err error)
 
 	// Retain changes how much of a namespace is kept, from now on: limits that are
-	// zero are none, and MaxAge is as time.ParseDuration reads it. It is not
-	// remembered. bus.ErrInvalidParameter for what cannot be meant.
+	// zero are none, and MaxAge is as time.ParseDuration reads it. With Compact,
+	// events that are not the newest of their subject are removed, when it pays, and
+	// Readers say so. It is not remembered. bus.ErrInvalidParameter for what cannot be
+	// meant.
 	Retain(namespace string, r bus.RetentionInfo) error
+
+	// Delete removes events so that what was in them is nowhere in what the engine
+	// keeps, durably when it returns; their indexes stay, and are never given again.
+	// One that was put off stands at two, both of which are taken; where it still waits
+	// it is not delivered. all are the indexes of which the events are gone, sorted.
+	// Readers say a *bus.RemovedError there. already are those of the indexes whose
+	// events were removed before, for whatever reason; about these it is as sure as
+	// about the others, so that a second call finishes what a crash has cut short.
+	// Events must be readable. It is for the bus's own logs, too. Errors:
+	// bus.ErrUnknownEvent for an index that is not kept, bus.ErrEventLost or
+	// a *bus.DamageError for one that was lost, bus.ErrCorrupt when damage near
+	// it is in the way, bus.ErrInsufficientSpace, bus.ErrStorage, ctx's. Behind an
+	// error some of several events may be removed.
+	Delete(ctx context.Context, namespace string, indexes []uint64) (all, already []uint64, err error)
 
 	// Purge deletes the events of a namespace below an index, as far as the engine
 	// can: some of them may stay. It is for the bus's own logs, too.
@@ -108,7 +124,8 @@ type Engine interface {
 
 	// Reader reads events from an index on, in index order; from the first that
 	// is kept when that is later. See delivery.Reader for what Next returns. Of
-	// an unknown namespace it reads nothing.
+	// an unknown namespace it reads nothing. The events of one Next have indexes in a
+	// row, and where an event was removed it says so, whichever index one begins at.
 	//
 	// When the last events that a namespace had cannot be read, and nobody knows
 	// how many there were, a Reader at the end of Bounds or behind it returns a
@@ -127,7 +144,8 @@ type Engine interface {
 	// event. Of one that was put off it is the index at which it was delivered, and
 	// until then that at which it waits. bus.ErrUnknownEvent when there is none. Of an event that is lost to
 	// damage, the index is known by an id that the namespace gave, so that a
-	// reader can go on behind it; by another id it is unknown.
+	// reader can go on behind it; by another id it is unknown. It is the same for
+	// one that was removed.
 	Find(ctx context.Context, namespace, id string) (uint64, error)
 
 	// IndexAt returns the index of the first event committed at t or later, one

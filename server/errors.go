@@ -89,6 +89,9 @@ func (s *Server) refusal(method, path string, err error) *bus.Error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return bus.ErrTooLarge.With("at most %d bytes are taken", tooLarge.Limit)
 	}
+	if removed, ok := bus.AsRemoved(err); ok {
+		return removed.Refusal()
+	}
 	if damage, ok := errors.AsType[*bus.DamageError](err); ok {
 		if !damage.Repaired.IsZero() {
 			return bus.ErrEventLost.With("%s", damage)

@@ -97,6 +97,9 @@ func (s *Server) readOne(namespace string, index uint64) (*bus.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	if events[0].Index != index {
+		return nil, bus.ErrUnknownEvent.With("index %d; %s holds none in front of %d any more", index, namespace, events[0].Index)
+	}
 	return &events[0], nil
 }
 

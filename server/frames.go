@@ -113,8 +113,8 @@ func (st *stream) advance(namespace string, index uint64) {
 	}
 }
 
-// gap appends the frame of a gap. One that stays, since the log itself says it,
-// moves the resume point: who comes back from behind it need not hear it again.
+// gap appends the frame of a gap. One that stays, since the log itself says it, as of
+// what was deleted, moves the resume point: who comes back from behind it need not hear it again.
 // Damage may still be put right by a backup, so there the resume point stays.
 func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
 	return st.format.control(out, "gap", st.behind(gap), st.server.sayGap(gap))
@@ -122,7 +122,7 @@ func (st *stream) gap(out []byte, gap delivery.Gap) []byte {
 
 // behind is what a reconnect would name after a gap; nil when that has not moved.
 func (st *stream) behind(gap delivery.Gap) []bus.Position {
-	if gap.Repaired.IsZero() {
+	if gap.Repaired.IsZero() && gap.Reason != delivery.ReasonDeleted {
 		return nil
 	}
 	if st.manual {

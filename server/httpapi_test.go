@@ -129,6 +129,8 @@ func (w *walk) directive(t *testing.T, d directive) {
 		if c.MaxStreamsPerAddress, _ = strconv.Atoi(value); c.MaxStreamsPerAddress < 1 {
 			t.Fatalf("line %d: want a number, found %q", d.line, value)
 		}
+	case "admin":
+		c.Admin = value == ""
 	case "flip":
 		w.flip(t, value)
 	case "repair":

@@ -131,6 +131,11 @@ func (l *keyLoad) read() error {
 			reader.Seek(l.at)
 			continue
 		}
+		if removed, ok := bus.AsRemoved(err); ok { // with its key: a repeat of it is stored again
+			l.at = removed.Next
+			reader.Seek(l.at)
+			continue
+		}
 		if damage, ok := errors.AsType[*bus.DamageError](err); ok { // no try will read them
 			s.log.Error("keys of events that are damaged are not known; repeats of them will be stored again", "namespace", l.namespace, "error", damage)
 			l.at = l.end

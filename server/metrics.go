@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"example.com/bus"
 	"example.com/bus/server/delivery"
 )
 
@@ -69,7 +70,7 @@ func newMetrics(engine Engine, hub *delivery.Hub, version string) *metrics {
 	}, func() float64 { return float64(hub.Expired()) })
 	m.registry.MustRegister(expired, m.events, m.duplicates, m.latency, m.sent, m.again, m.dead, m.verdicts, m.gaps, m.refusals, m.slow, m.released, m.lateness, m.limited, m.acceptErrors, build,
 		newEngineCollector(engine, hub), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, gapAhead, gapOtherLog} {
+	for _, reason := range []string{delivery.ReasonDamage, delivery.ReasonRetention, delivery.ReasonDeleted, gapAhead, gapOtherLog} {
 		m.gaps.WithLabelValues(reason) // there from the start: an alarm must not miss the first
 	}
 	for _, limit := range []string{limitConnections, limitStreams, limitStreamsPerAddress, limitSubjects, limitPatternLength, limitInflight, limitConsumers, limitDelayed, limitBuffered} {
@@ -134,7 +135,7 @@ type engineCollector struct {
 	behind, unacked, connections, stalled *prometheus.Desc
 	subjects, delayed, delayedLost        *prometheus.Desc
 	first, segments                       *prometheus.Desc
-	gone, goneBytes                       *prometheus.Desc // counters
+	gone, goneBytes, removed              *prometheus.Desc // counters
 }
 
 func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
@@ -157,6 +158,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 		segments:    prometheus.NewDesc("bus_log_segments", "Files of the log.", label, nil),
 		gone:        prometheus.NewDesc("bus_retention_deleted_events_total", "Events deleted by the retention.", label, nil),
 		goneBytes:   prometheus.NewDesc("bus_retention_deleted_bytes_total", "Bytes of the log deleted by the retention.", label, nil),
+		removed:     prometheus.NewDesc("bus_events_removed_total", "Events removed one by one, whose indexes stay.", []string{"namespace", "reason"}, nil),
 		impaired:    prometheus.NewDesc("bus_namespace_impaired", "1 while the namespace takes no events.", label, nil),
 	}
 }
@@ -164,7 +166,7 @@ func newEngineCollector(engine Engine, hub *delivery.Hub) *engineCollector {
 // Describe implements prometheus.Collector.
 func (c *engineCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
-		c.bytes, c.free, c.first, c.last, c.segments, c.gone, c.goneBytes, c.streams, c.impaired,
+		c.bytes, c.free, c.first, c.last, c.segments, c.gone, c.goneBytes, c.removed, c.streams, c.impaired,
 		c.behind, c.unacked, c.connections, c.stalled, c.subjects, c.delayed, c.delayedLost,
 	} {
 		ch <- desc
@@ -188,6 +190,9 @@ func (c *engineCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		for desc, value := range map[*prometheus.Desc]uint64{c.gone: info.Deleted.Events, c.goneBytes: info.Deleted.Bytes, c.delayedLost: info.DelayedLost} {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(value), namespace)
+		}
+		for reason, value := range map[string]uint64{bus.RemovedDeleted: info.Removed.Deleted, bus.RemovedCompacted: info.Removed.Compacted, bus.RemovedExpired: info.Removed.Expired} {
+			ch <- prometheus.MustNewConstMetric(c.removed, prometheus.CounterValue, float64(value), namespace, reason)
 		}
 		if info.FreeBytes != nil { // 0 is a full disk, and would ring where it is only not known
 			ch <- prometheus.MustNewConstMetric(c.free, prometheus.GaugeValue, float64(*info.FreeBytes), namespace)

@@ -16,8 +16,7 @@ func (s *Server) namespace(admin bool) http.HandlerFunc {
 		var err error
 		switch r.Method {
 		case http.MethodGet, http.MethodHead:
-			if r.URL.RawQuery != "" {
-				err = bus.ErrUnknownParameter.With("%s takes none, found %.80q", r.URL.Path, r.URL.RawQuery)
+			if err = noParameters(r); err != nil {
 				break
 			}
 			s.inspectNamespace(w, r)
@@ -44,8 +43,8 @@ func (s *Server) namespace(admin bool) http.HandlerFunc {
 
 func (s *Server) declareNamespace(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("namespace")
-	if r.URL.RawQuery != "" {
-		return bus.ErrUnknownParameter.With("%s takes none, found %.80q", r.URL.Path, r.URL.RawQuery)
+	if err := noParameters(r); err != nil {
+		return err
 	}
 	if err := bus.CheckNamespace(name); err != nil {
 		return err
@@ -88,7 +87,7 @@ func (s *Server) readRetention(w http.ResponseWriter, r *http.Request) (*bus.Ret
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&asked); err != nil || d.More() {
-		return nil, bus.ErrInvalidJSON.With(`found %.80q, wanted {} or an object like {"retention":{"max_age":"7d","max_bytes":10737418240,"max_events":1000000,"discard":"old"}}`, body)
+		return nil, bus.ErrInvalidJSON.With(`found %.80q, wanted {} or an object like {"retention":{"max_age":"7d","max_bytes":10737418240,"max_events":1000000,"discard":"old","compact":true}}`, body)
 	}
 	if asked.Retention == nil {
 		return nil, nil

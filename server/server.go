@@ -102,6 +102,7 @@ type Server struct {
 	streams  streamCount
 	named    consumers
 	letters  openLetters
+	burials  burials
 	declared declared
 	schedule *delivery.Schedule // of events that wait for their delivery
 	conns    connPeers

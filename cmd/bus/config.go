@@ -30,7 +30,7 @@ type serverConfig struct {
 	MaxBatch       byteSize   `env:"MAX_BATCH" envDefault:"8MiB" flag:"max-batch" usage:"bytes of one batch"`
 	MaxBatchEvents count      `env:"MAX_BATCH_EVENTS" envDefault:"10000" flag:"max-batch-events" usage:"events of one batch"`
 	MaxBuffered    byteSize   `env:"MAX_BUFFERED" envDefault:"256MiB" flag:"max-buffered" usage:"bytes of bodies and arrays in memory at once, over all requests, and as many of unacknowledged events"`
-	Retention      retention  `env:"RETENTION" flag:"retention" usage:"how much of a namespace is kept, as in orders=7d,10GiB or orders=1000000events; with discard=new events beyond bytes or events are refused, else the oldest go; repeatable; everything unless given"`
+	Retention      retention  `env:"RETENTION" flag:"retention" usage:"how much of a namespace is kept, as in orders=7d,10GiB or orders=1000000events; with discard=new events beyond bytes or events are refused, else the oldest go; with compact the newest event of each subject is kept for good, and older ones go when that pays; repeatable; everything unless given"`
 	MinFree        room       `env:"MIN_FREE" envDefault:"16MiB" flag:"min-free" usage:"bytes of the disk that stay free: below it events are refused; 0: none"`
 
 	MaxConnections       count `env:"MAX_CONNECTIONS" envDefault:"20000" flag:"max-connections" usage:"connections at once; 0: as many as there are descriptors for, which is never exceeded"`

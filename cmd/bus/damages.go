@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -54,6 +55,23 @@ func (d *damages) gone(l lostEvents) error {
 		return nil
 	}
 	return d.lost(l)
+}
+
+// passed notes that events were removed on purpose, which is nothing to stop for, and
+// tells of those that somebody has deleted.
+func (d *damages) passed(what error, deleted bool) {
+	d.mu.Lock()
+	d.told++
+	d.mu.Unlock()
+	if deleted {
+		fmt.Fprintln(d.talk, "bus: passed over:", oneLine(what.Error()))
+	}
+}
+
+// isRemoved tells of an event that was removed on purpose, here or at a server.
+func isRemoved(err error) bool {
+	_, removed := bus.AsRemoved(err)
+	return removed || errors.Is(err, bus.ErrEventDeleted) || errors.Is(err, bus.ErrEventRemoved)
 }
 
 // met returns the error unless it is to be skipped.

@@ -243,6 +243,11 @@ func debugEvents(c *cli.Context, dir, name string, ring *crypto.Keyring) error {
 			reader.Seek(damage.Next)
 			continue
 		}
+		if removed, ok := bus.AsRemoved(err); ok {
+			(&damages{talk: c.App.ErrWriter}).passed(err, removed.Reason == bus.RemovedDeleted)
+			reader.Seek(removed.Next)
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -135,6 +135,9 @@ func (s *dirSource) event(ctx context.Context, namespace, name string) (*bus.Eve
 	if err != nil {
 		return nil, err
 	}
+	if events[0].Index != index {
+		return nil, bus.ErrUnknownEvent.With("index %d; %s holds none in front of %d any more", index, namespace, events[0].Index)
+	}
 	return &events[0], nil
 }
 

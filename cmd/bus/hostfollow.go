@@ -85,14 +85,20 @@ func (s *hostSource) rest(ctx context.Context, w wanted, from uint64) (bool, err
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
 	one := func([]bus.Event) error { return found }
-	_, gaps, err := s.stream(ctx, w, one, func(wanted, error) error { return nil }, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
+	unknown := false // in a gap there may have been some, unless they were deleted
+	problem := func(_ wanted, err error) error {
+		gap, ok := errors.AsType[*client.GapError](err)
+		unknown = unknown || !ok || gap.Reason != bus.RemovedDeleted
+		return nil
+	}
+	_, _, err := s.stream(ctx, w, one, problem, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
 	if err == nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if errors.Is(err, found) {
 		return true, nil
 	}
-	return gaps, err
+	return unknown, err
 }
 
 // ask reads what the server says at a path below its namespaces.

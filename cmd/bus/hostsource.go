@@ -179,8 +179,10 @@ func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) 
 	switch {
 	case bus.Namespace(e.Subject) != w.namespace || !w.match(e.Subject):
 		return fmt.Errorf("%s, which was not asked for; is it a bus server?", where)
-	case e.Index <= reached || !jump && len(w.patterns) == 0 && e.Index != reached+1:
+	case e.Index <= reached:
 		return fmt.Errorf("%s, which is out of order; is it a bus server?", where)
+	case !jump && len(w.patterns) == 0 && e.Index != reached+1: // compacted, or expired
+		s.damages.passed(nil, false)
 	}
 	return nil
 }
@@ -191,6 +193,10 @@ func (s *hostSource) problem(w wanted, err error) error {
 	if gap, ok := errors.AsType[*client.GapError](err); ok || errors.Is(err, bus.ErrCorrupt) {
 		if ok && gap.Reason == "retention" {
 			return nil // they were given up on purpose
+		}
+		if ok && gap.Reason == bus.RemovedDeleted {
+			s.damages.passed(gap, true)
+			return nil
 		}
 		if ok && !gap.RepairedAt.IsZero() {
 			if gap.Lost == 0 || gap.Lost >= gap.ResumedIndex || gap.Namespace != w.namespace {

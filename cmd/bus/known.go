@@ -33,6 +33,9 @@ func (k *known) close() { k.reader.Close() }
 // skipping it would lose this one.
 func (k *known) has(ctx context.Context, e *bus.Event) (bool, error) {
 	have, err := k.find(ctx, e.Id)
+	if isRemoved(err) { // it is not to come back
+		return true, nil
+	}
 	if have == nil || err != nil {
 		return false, err
 	}

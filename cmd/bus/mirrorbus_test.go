@@ -33,7 +33,7 @@ func openTestBus(t *testing.T, dir, addr string) *testBus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := server.New(server.Config{Engine: engine})
+	s, err := server.New(server.Config{Engine: engine, Admin: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,26 +14,39 @@ import (
 func namespacesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "namespaces",
-		Usage: "list, declare, change, purge and delete namespaces of a running server",
+		Usage: "list, declare, change, purge and delete namespaces of a running server, and delete single events",
 		Description: `All but ls and show need a server that was started with --admin, or its
 --admin-addr as --host.
 
    bus namespaces ls
    bus namespaces declare --namespace invoices --retention 7d,10GiB
    bus namespaces retain --namespace invoices --retention 1000000events
+   bus namespaces retain --namespace prices --retention compact
    bus namespaces purge --namespace invoices --before 5000
+   bus namespaces delete-event --namespace invoices --event 4711
    bus namespaces delete --namespace invoices --confirm invoices
 
-Prints a table, or with --json an object a line.`,
+Prints a table, or with --json an object a line.
+
+With compact in a retention the newest event of each subject is kept for good,
+and older ones are removed when that pays.
+
+delete-event deletes what is in one event, for whom the law or a person asks for
+it: from the log, durably, from memory, and from the dead letters. Its index stays.
+Backups, mirrors, dumps, files that recovery or bus repair has set aside, and what
+subscribers have, are not touched; nor are the free blocks of the disk, which of a
+sealed log hold ciphertext. Events that it is said to be already deleted are no error.`,
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list them", Flags: []cli.Flag{hostFlag(), jsonFlag()}, Action: listNamespaces},
 			{Name: "show", Usage: "show one with all there is to say", Flags: oneNamespace(), Action: showNamespace},
 			{Name: "declare", Usage: "declare one, for good", Flags: oneNamespace(
-				&cli.StringFlag{Name: "retention", Usage: "how much is kept, as in 7d,10GiB,1000000events,discard=new", DefaultText: "everything"}), Action: declareNamespace},
+				&cli.StringFlag{Name: "retention", Usage: "how much is kept, as in 7d,10GiB,1000000events,discard=new, or compact", DefaultText: "everything"}), Action: declareNamespace},
 			{Name: "retain", Usage: "change how much is kept", Flags: oneNamespace(
-				&cli.StringFlag{Name: "retention", Usage: "as in 7d,10GiB,1000000events,discard=new; all for everything; required"}), Action: retainNamespace},
+				&cli.StringFlag{Name: "retention", Usage: "as in 7d,10GiB,1000000events,discard=new, or compact; all for everything; required"}), Action: retainNamespace},
 			{Name: "purge", Usage: "delete the events in front of an index, whole segments of them", Flags: oneNamespace(
 				&cli.Uint64Flag{Name: "before", Usage: "the index; required"}), Action: purgeNamespace},
+			{Name: "delete-event", Usage: "delete one event with all that was in it; nothing brings it back", Flags: oneNamespace(
+				&cli.StringFlag{Name: "event", Usage: "its id, or its index; id:42 for a publisher's id that is a number; required"}), Action: deleteEvent},
 			{Name: "delete", Usage: "delete one with all its events; nothing brings them back", Flags: oneNamespace(
 				&cli.StringFlag{Name: "confirm", Usage: "its name once more; required"}), Action: deleteNamespace},
 		},
@@ -124,6 +137,29 @@ func deleteNamespace(c *cli.Context) error {
 	return wrapServer(c, newClient(c).DeleteNamespace(c.Context, name))
 }
 
+// deleteEvent says what was deleted, by the index that stays.
+func deleteEvent(c *cli.Context) error {
+	name, err := namespaceOf(c)
+	if err != nil {
+		return err
+	}
+	if c.String("event") == "" {
+		return usageError("--event is missing, wanted the id or the index of the event to delete")
+	}
+	did, err := newClient(c).DeleteEvent(c.Context, name, c.String("event"))
+	if err != nil {
+		return serverError(c, err)
+	}
+	if c.Bool("json") {
+		return json.NewEncoder(c.App.Writer).Encode(did)
+	}
+	word := "deleted"
+	if did.Already {
+		word = "was deleted already"
+	}
+	return writeOut(c.App.Writer, fmt.Appendf(nil, "%s %d %s %s\n", oneLine(did.Namespace), did.Index, oneLine(did.ID), word))
+}
+
 // parseRetention reads a policy as --retention of bus server has it, without the
 // namespace in front. "all" keeps everything.
 func parseRetention(text string) (*bus.RetentionInfo, error) {
@@ -139,7 +175,7 @@ func parseRetention(text string) (*bus.RetentionInfo, error) {
 	if err := p.Check(); err != nil {
 		return nil, usageError("--retention: %v", err)
 	}
-	info := &bus.RetentionInfo{MaxBytes: p.MaxBytes, MaxEvents: p.MaxEvents, Discard: "old"}
+	info := &bus.RetentionInfo{MaxBytes: p.MaxBytes, MaxEvents: p.MaxEvents, Discard: "old", Compact: p.Compact}
 	if p.MaxAge > 0 {
 		info.MaxAge = p.MaxAge.String()
 	}
@@ -194,7 +230,7 @@ func keptText(r *bus.RetentionInfo) string {
 	for _, part := range []struct {
 		is   bool
 		text string
-	}{{r.MaxAge != "", r.MaxAge}, {r.MaxBytes > 0, fmt.Sprintf("%dB", r.MaxBytes)}, {r.MaxEvents > 0, fmt.Sprintf("%devents", r.MaxEvents)}, {r.Discard == "new", "discard=new"}} {
+	}{{r.MaxAge != "", r.MaxAge}, {r.MaxBytes > 0, fmt.Sprintf("%dB", r.MaxBytes)}, {r.MaxEvents > 0, fmt.Sprintf("%devents", r.MaxEvents)}, {r.Discard == "new", "discard=new"}, {r.Compact, "compact"}} {
 		if part.is {
 			text += "," + part.text
 		}

@@ -22,7 +22,7 @@ type place struct {
 	at     uint64     // its index there
 	behind uint64     // events at the target that stand behind it
 	others uint64     // events at the target before it that were not asked of the source
-	unsure bool       // the target has lost events, so that nobody can say whether one is missing
+	unsure bool       // the target has lost events, or some were removed there, so that nobody can say whether one is missing
 }
 
 // resume asks the target itself how far it has come, so that there is no state
@@ -95,11 +95,11 @@ func atTarget(err error) error {
 	return &targetError{err}
 }
 
-// notThere tells an event that is unknown, lost or damaged: another one has to
-// tell.
+// notThere tells an event that is unknown, lost, damaged or removed: another one has
+// to tell.
 func notThere(err error) bool {
 	_, damaged := errors.AsType[*bus.DamageError](err)
-	return damaged || errors.Is(err, bus.ErrUnknownEvent) || errors.Is(err, bus.ErrEventLost) || errors.Is(err, bus.ErrCorrupt)
+	return damaged || isRemoved(err) || errors.Is(err, bus.ErrUnknownEvent) || errors.Is(err, bus.ErrEventLost) || errors.Is(err, bus.ErrCorrupt)
 }
 
 // samples are how many events alike looks at; of fewer it looks at all.

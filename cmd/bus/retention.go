@@ -16,6 +16,7 @@ import (
 //
 //	orders=7d,10GiB,discard=new
 //	app=1000000events
+//	prices=compact
 //
 // A limit belongs to the namespace named last before it: commas part both, since
 // that is what the flag and the variable of a list do.
@@ -62,6 +63,10 @@ func (p *policy) add(limit string) error {
 		p.DiscardNew = limit == "discard=new"
 		return nil
 	}
+	if limit == "compact" {
+		p.Compact = true
+		return nil
+	}
 	twice := false
 	if digits, ok := strings.CutSuffix(limit, "events"); ok {
 		n, err := strconv.ParseUint(digits, 10, 62)
@@ -82,7 +87,7 @@ func (p *policy) add(limit string) error {
 	return nil
 }
 
-var errLimit = errors.New("wanted an age (7d, 36h), a size (10GiB, 500MiB), a number of events (1000000events), or discard=new")
+var errLimit = errors.New("wanted an age (7d, 36h), a size (10GiB, 500MiB), a number of events (1000000events), discard=new, or compact")
 
 // check refuses policies of namespaces that are not declared, and those that
 // cannot be kept.

@@ -10,14 +10,15 @@ import (
 
 func TestARetentionIsWhatItSays(t *testing.T) {
 	var got retention
-	for _, text := range []string{"orders=7d,10GiB\napp=1000000events,discard=new", "orders=discard=old", "discard=36h", "discard=new,2048GiB"} {
+	for _, text := range []string{"orders=7d,10GiB\napp=1000000events,discard=new", "orders=discard=old", "discard=36h", "discard=new,2048GiB", "prices=compact", "app=compact"} {
 		if err := got.UnmarshalText([]byte(text)); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
 	}
 	want := map[string]disk.Retention{
 		"orders":  {MaxAge: 7 * 24 * time.Hour, MaxBytes: 10 << 30},
-		"app":     {MaxEvents: 1_000_000, DiscardNew: true},
+		"app":     {MaxEvents: 1_000_000, DiscardNew: true, Compact: true},
+		"prices":  {Compact: true},
 		"discard": {MaxAge: 36 * time.Hour, MaxBytes: 2 << 40, DiscardNew: true},
 	}
 	all := got.byNamespace()

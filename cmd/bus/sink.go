@@ -147,12 +147,13 @@ func (s *hostSink) close() error { return nil }
 
 // write leaves it to the server to find what is there: it answers a known id
 // with a receipt that says so. A batch with an event that its log has lost is
-// refused at that event, and is sent again without it.
+// refused at that event, and is sent again without it, as with one that was deleted.
 func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
 	for rest := events; len(rest) > 0; {
 		part, lost := rest, false
 		did, err := s.put(ctx, part)
-		if e, ok := bus.AsError(err); ok && errors.Is(e, bus.ErrEventLost) {
+		removed := isRemoved(err) // it was there, and is not to come back
+		if e, ok := bus.AsError(err); ok && (removed || errors.Is(e, bus.ErrEventLost)) {
 			// Nothing of the batch is stored; what comes before it can be.
 			part, lost = part[:max(e.Line, 1)-1], true
 			did, err = s.put(ctx, part)
@@ -165,8 +166,10 @@ func (s *hostSink) write(ctx context.Context, namespace string, events []bus.Eve
 			return all, err
 		}
 		if rest = rest[len(part):]; lost {
-			all.lost++
 			rest = rest[1:]
+		}
+		if lost && !removed {
+			all.lost++
 		}
 	}
 	return all, nil

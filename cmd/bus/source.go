@@ -225,6 +225,15 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 			reader.Seek(next)
 			continue
 		}
+		if removed, ok := bus.AsRemoved(err); ok {
+			s.damages.passed(err, removed.Reason == bus.RemovedDeleted)
+			next = removed.Next
+			reader.Seek(next)
+			if err := take(batch{upTo: next - 1}); err != nil {
+				return next, err
+			}
+			continue
+		}
 		if err != nil {
 			return next, err
 		}

@@ -11,7 +11,7 @@ import (
 // FuzzValues wants every value of a flag to be refused with what was wanted, or
 // to mean what it says.
 func FuzzValues(f *testing.F) {
-	for _, seed := range []string{"0", "1", "4096", "64KiB", "2GiB", "2047MiB", "2048MiB", "8 MB", "-1", "+1", "1e3", "0x10", "5s", "5", "-5s", "1h2m3s", "9223372036854775807ns", "9223372036854775808ns", "always", "interval=100ms", "interval=0", "interval=-1s", "os", "INFO", "info", "INFO+4", "DEBUG-9", "json", "a,b,,a", " a , b ", "", ",", "\n", "1KiBKiB", "KiB", "٣", "orders=7d,10GiB", "orders=1000000events,discard=new", "discard=7d", "a=1d\nb=2d,a=3GiB", "a=0d", "a=65536d", "a=1e9events"} {
+	for _, seed := range []string{"0", "1", "4096", "64KiB", "2GiB", "2047MiB", "2048MiB", "8 MB", "-1", "+1", "1e3", "0x10", "5s", "5", "-5s", "1h2m3s", "9223372036854775807ns", "9223372036854775808ns", "always", "interval=100ms", "interval=0", "interval=-1s", "os", "INFO", "info", "INFO+4", "DEBUG-9", "json", "a,b,,a", " a , b ", "", ",", "\n", "1KiBKiB", "KiB", "٣", "orders=7d,10GiB", "orders=1000000events,discard=new", "orders=compact", "discard=7d", "a=1d\nb=2d,a=3GiB", "a=0d", "a=65536d", "a=1e9events"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

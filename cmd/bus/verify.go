@@ -30,7 +30,8 @@ _dead_, their dead letters.
 
 What else is in the directory is not looked at: indexes (.idx, derived/) are
 checked against the log before they are used, and made anew. A gap that bus
-repair has left is listed, and is no damage.
+repair has left is listed, and is no damage. Nor are events that were deleted,
+compacted or have expired: they are counted.
 
 Exit code 0: all is good. 3: damage was found.`,
 		Flags: append([]cli.Flag{
@@ -54,6 +55,7 @@ type verdict struct {
 	GoodBytes  int64      `json:"good_bytes"`
 	LostEvents uint64     `json:"lost_events"` // in what is damaged now
 	LostBytes  int64      `json:"lost_bytes"`
+	Removed    uint64     `json:"removed,omitempty"` // events that were removed on purpose
 	AtMost     bool       `json:"at_most,omitempty"` // lost_events is the most that there can have been
 	Torn       string     `json:"torn,omitempty"`    // an unfinished last commit, which is no damage
 	Damage     []wound    `json:"damage,omitempty"`
@@ -155,7 +157,7 @@ func verifyOne(dir, name string, ring *crypto.Keyring) (verdict, error) {
 
 // newVerdict says what a log was found to be, block by block.
 func newVerdict(dir, name string, r *disk.LogReport) verdict {
-	v := verdict{Namespace: name, File: filepath.Join(dir, name+".log"), Checked: r.Checked, Events: r.Records, Blocks: r.Blocks, Bytes: r.Bytes}
+	v := verdict{Namespace: name, File: filepath.Join(dir, name+".log"), Checked: r.Checked, Events: r.Records, Blocks: r.Blocks, Bytes: r.Bytes, Removed: r.Removed}
 	v.LostEvents, v.LostBytes, v.AtMost = r.Lost()
 	v.GoodBytes = v.Bytes - v.LostBytes
 	for _, d := range r.Damage {
@@ -199,6 +201,9 @@ func printVerdict(w io.Writer, v verdict, asJSON bool) error {
 	fmt.Fprintf(&b, "%s: %s, %s in %d blocks, %d bytes, checked: %s\n", v.Namespace, word, countOf(v.Events, false), v.Blocks, v.Bytes, v.checked())
 	if v.LostBytes > 0 {
 		fmt.Fprintf(&b, "  good: %s and %d bytes; lost: %s and %d bytes\n", countOf(v.Events, false), v.GoodBytes, countOf(v.LostEvents, v.AtMost), v.LostBytes)
+	}
+	if v.Removed > 0 {
+		fmt.Fprintf(&b, "  removed on purpose, and their indexes kept: %s\n", countOf(v.Removed, false))
 	}
 	for _, d := range v.Damage {
 		fmt.Fprintf(&b, "  at offset %d of %s: %s: %s\n", d.Offset, oneLine(cmp.Or(d.File, v.File)), lost(d), oneLine(d.Why))

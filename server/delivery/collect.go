@@ -19,7 +19,7 @@ func (s *Stream) glance() (chunk Chunk, idle, sure bool) {
 	c := s.cursors[0]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.end != nil || c.mode != viewing || c.view == nil || len(c.rest) > 0 {
+	if s.closed || s.end != nil || c.mode != viewing || c.view == nil || len(c.rest) > 0 || c.stale {
 		return Chunk{}, false, false
 	}
 	frames, n, state := c.view.read(&c.mark, s)
@@ -101,6 +101,7 @@ func (s *Stream) over(ending bool) error {
 // It reports whether there may be more at once.
 func (s *Stream) collectFrom(c *cursor, ending bool) (more bool) {
 	for {
+		c.refresh()
 		if c.mode == reading && !ending {
 			c.look()
 		}

@@ -27,6 +27,7 @@ type Consumer struct {
 	before  uint64    // what lies below may have been delivered by an earlier server
 	given   recentIDs // up, after their last attempt
 	termed  recentIDs // said never to be taken
+	removed recentIDs // gone from the log while they were out
 	letters map[uint64]*obituary
 	paused  bool
 	end     error // why it takes no more members

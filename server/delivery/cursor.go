@@ -49,6 +49,7 @@ type cursor struct {
 	lag     uint64        // not 0: the queue was full; read on from here
 	view    *view         // nil once the cursor has left it
 	mark    mark
+	stale   bool  // what it holds may have been removed from the log: it reads that again
 	err     error // why there will be nothing more
 	unacked       // manual acknowledgement: what is in flight, in index order
 }
@@ -115,7 +116,7 @@ func (c *cursor) carried(e *bus.Event, delivered uint64) bool {
 	if e.Index < c.from || e.Index >= c.position(delivered) {
 		return false
 	}
-	return c.picks.has(e.Index) && c.wants(e.Subject) && !e.Waits()
+	return c.picks.has(e.Index) && (isRemnant(e) || c.wants(e.Subject)) && !e.Waits()
 }
 
 func (c *cursor) wants(subject string) bool {
@@ -130,6 +131,9 @@ func (c *cursor) wants(subject string) bool {
 // drain hands on what was read and what is queued, in index order, until the
 // stream has enough. The caller holds stream.mu.
 func (c *cursor) drain() {
+	if c.stale {
+		return
+	}
 	c.sayGap()
 	if c.gap != nil {
 		return

@@ -93,9 +93,9 @@ func (f *feed) halt() {
 	f.hush()
 }
 
-// loop reads the namespace and hands out what it reads. Damage is not its to
-// report: it sends everybody to read the log, where each finds the gap at its
-// own position, and they come back behind it.
+// loop reads the namespace and hands out what it reads. Damage, and what was
+// removed, is not its to report: it sends everybody to read the log, where each finds
+// the gap at its own position, and they come back behind it.
 func (f *feed) loop(ctx context.Context, run, from uint64) {
 	defer f.hub.leave()
 	r := f.hub.src.Reader(f.namespace, from)
@@ -270,11 +270,18 @@ func (f *feed) disperse(run uint64, err error) {
 	if _, damage := errors.AsType[*DamageError](err); damage {
 		err = nil
 	}
+	if _, removed := bus.AsRemoved(err); removed {
+		err = nil
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.run != run {
-		return
+	if f.run == run {
+		f.scatter(err)
 	}
+}
+
+// scatter is disperse for who holds f.mu.
+func (f *feed) scatter(err error) {
 	for c := range f.cursors {
 		c.dismiss(f.next, err)
 		f.remove(c)

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,23 +36,46 @@ func (g *heard) listen(t *testing.T, h *Hub, s *Stream, next uint64) {
 		if err != nil {
 			t.Fatalf("at %d of %d: %v", g.next, next, err)
 		}
-		g.gaps = append(g.gaps, chunk.Gaps...)
-		var ids []string
-		for _, d := range chunk.Deliveries {
-			g.events[d.Event.Index]++
-			ids = append(ids, d.Event.Id)
+		g.take(t, h, s, chunk)
+	}
+}
+
+// listenFor reads all that comes within d of the bubble's time.
+func (g *heard) listenFor(t *testing.T, h *Hub, s *Stream, d time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	for {
+		chunk, err := s.Next(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return
 		}
-		var index uint64
-		for line := range linesOf(chunk.Frames) {
-			if _, err := fmt.Sscanf(line, "a.x %d", &index); err != nil {
-				t.Fatalf("frame %q: %v", line, err)
-			}
-			g.events[index]++
+		if err != nil {
+			t.Fatal(err)
 		}
-		if s.flights != nil && len(ids) > 0 {
-			if _, err := h.Settle(s.id, ids, Verdict{Kind: Ack}, false); err != nil {
-				t.Fatal(err)
-			}
+		g.take(t, h, s, chunk)
+	}
+}
+
+// take notes a chunk, and acknowledges what is in it.
+func (g *heard) take(t *testing.T, h *Hub, s *Stream, chunk Chunk) {
+	t.Helper()
+	g.gaps = append(g.gaps, chunk.Gaps...)
+	var ids []string
+	for _, d := range chunk.Deliveries {
+		g.events[d.Event.Index]++
+		ids = append(ids, d.Event.Id)
+	}
+	var index uint64
+	for line := range linesOf(chunk.Frames) {
+		if _, err := fmt.Sscanf(line, "a.x %d", &index); err != nil {
+			t.Fatalf("frame %q: %v", line, err)
+		}
+		g.events[index]++
+	}
+	if s.flights != nil && len(ids) > 0 {
+		if _, err := h.Settle(s.id, ids, Verdict{Kind: Ack}, false); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

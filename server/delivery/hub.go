@@ -41,7 +41,7 @@ type Source interface {
 // Reader reads one namespace. It is not for concurrent use. Next returns events
 // in index order, at least one, which may begin later than was asked for when
 // that is no longer kept, or io.EOF at the visible end, after which it
-// may be called again, or *DamageError. Events are immutable and may be kept.
+// may be called again, or *DamageError, or *RemovedError. Events are immutable and may be kept.
 type Reader = interface {
 	Next() ([]bus.Event, error)
 	Seek(index uint64)
@@ -53,6 +53,11 @@ type Reader = interface {
 // A Reader says either again until Seek leaves it behind. At the readable end,
 // or behind it, one whose Next is 0 says that the end itself is damaged.
 type DamageError = bus.DamageError
+
+// RemovedError says which indexes, the one that is due and more behind it, have no
+// event any more because it was removed on purpose. A Reader says it again until Seek
+// leaves it behind: a run of a million is passed over by one step.
+type RemovedError = bus.RemovedError
 
 // Format is how events become bytes. Encode appends one frame to dst; it must
 // be pure and must not call back into the hub, for it runs with a feed locked.

@@ -35,6 +35,7 @@ type flights struct {
 	over   bool      // the stream is closed: nothing counts any more
 	dead   recentIDs
 	termed recentIDs // said never to be taken: an Ack behind it confirms nothing
+	gone   recentIDs // removed from the log while they were out
 
 	unkept  []Delivery // to be kept as dead letters, in this order
 	keeping bool       // somebody is at it

@@ -49,14 +49,17 @@ func (c *Consumer) look(known map[string]*bus.Event, ids []string) error {
 		if known[id] != nil || c.flying(id) {
 			continue
 		}
-		e, err := c.hub.lookup(c.spec.Namespace, id)
+		e, err := c.hub.stored(c.spec.Namespace, id)
 		if err != nil && !refusal(err) {
 			return err
 		}
 		if err != nil && c.wasGiven(id) {
 			continue
 		}
-		if err != nil || !c.wants(e.Subject) || e.Waits() {
+		if err != nil && c.wasRemoved(id) {
+			e, err = remnant(id, c.spec.Namespace, 0), nil
+		}
+		if err != nil || !isRemnant(e) && !c.wants(e.Subject) || e.Waits() {
 			return notDelivered(id, "is none of this consumer")
 		}
 		known[id] = e
@@ -237,7 +240,8 @@ func (p *plan) read() error {
 		r := c.hub.src.Reader(c.spec.Namespace, index)
 		events, err := r.Next()
 		r.Close()
-		if _, damage := errors.AsType[*DamageError](err); err != nil && !damage {
+		_, damage := errors.AsType[*DamageError](err)
+		if _, removed := bus.AsRemoved(err); err != nil && !damage && !removed {
 			return err
 		}
 		if err == nil && events[0].Index == index {

@@ -94,6 +94,8 @@ func (c *cursor) readLog() (ready bool) {
 	}
 	if damage, ok := errors.AsType[*DamageError](err); ok {
 		c.damaged(damage)
+	} else if removed, ok := bus.AsRemoved(err); ok {
+		c.removed(removed)
 	} else {
 		c.fail(err)
 	}

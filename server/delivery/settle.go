@@ -164,7 +164,7 @@ func (s *Stream) look(known map[string]*bus.Event, ids []string) error {
 // seen reports whether every id is in flight or known. The caller holds s.mu.
 func (s *Stream) seen(known map[string]*bus.Event, ids []string) bool {
 	for _, id := range ids {
-		if known[id] == nil && (s.flights == nil || s.flights.byID[id] == nil && !s.flights.dead.has(id)) {
+		if known[id] == nil && (s.flights == nil || s.flights.byID[id] == nil && !s.flights.dead.has(id) && !s.flights.gone.has(id)) {
 			return false
 		}
 	}
@@ -180,6 +180,9 @@ func (s *Stream) flying(id string) bool {
 func (s *Stream) find(id string) (*bus.Event, error) {
 	s.mu.Lock()
 	e := s.recent.find(id)
+	if e == nil && s.flights != nil && s.flights.gone.has(id) {
+		e = remnant(id, "", 0)
+	}
 	s.mu.Unlock()
 	if e != nil {
 		return e, nil
@@ -188,7 +191,7 @@ func (s *Stream) find(id string) (*bus.Event, error) {
 		return nil, notDelivered(id, "is not with this consumer")
 	}
 	for _, c := range s.cursors { // a publisher may choose one id in two namespaces
-		e, err := s.hub.lookup(c.feed.namespace, id)
+		e, err := s.hub.stored(c.feed.namespace, id)
 		if err != nil && !refusal(err) {
 			return nil, err
 		}

@@ -33,6 +33,7 @@ type memoryLog struct {
 	first   uint64
 	changed chan struct{}
 	damage  []DamageError
+	removed []RemovedError
 	spoilt  error // what is wrong with the end
 }
 
@@ -72,6 +73,13 @@ func (m *memory) retain(namespace string, first uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.logs[namespace].first = first
+}
+
+// remove takes events out of the middle of "a".
+func (m *memory) remove(from, next uint64, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.logs["a"].removed = append(m.logs["a"].removed, RemovedError{Namespace: "a", From: from, Next: next, Reason: reason})
 }
 
 func (m *memory) fail(err error) {
@@ -153,11 +161,25 @@ func (m *memory) lookup(namespace, id string) (*bus.Event, error) {
 	defer m.mu.Unlock()
 	l := m.logs[namespace]
 	for i := range l.events {
+		if r := l.removedAt(uint64(i + 1)); r != nil && l.events[i].Id == id {
+			return nil, r
+		}
 		if l.events[i].Id == id {
 			return &l.events[i], nil
 		}
 	}
 	return nil, bus.ErrUnknownEvent
+}
+
+// removedAt is what a Reader says at an index.
+func (l *memoryLog) removedAt(index uint64) *RemovedError {
+	for _, r := range l.removed {
+		if index >= r.From && index < r.Next {
+			r.From = index
+			return &r
+		}
+	}
+	return nil
 }
 
 type memoryReader struct {
@@ -184,6 +206,14 @@ func (r *memoryReader) Next() ([]bus.Event, error) {
 		}
 		if at < d.From {
 			end = min(end, d.From)
+		}
+	}
+	if removed := r.l.removedAt(at); removed != nil && at < end {
+		return nil, removed
+	}
+	for _, removed := range r.l.removed {
+		if removed.From > at {
+			end = min(end, removed.From)
 		}
 	}
 	if at >= end && r.l.spoilt != nil {

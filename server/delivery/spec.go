@@ -154,6 +154,7 @@ type Delivery struct {
 const (
 	ReasonDamage    = "damage"
 	ReasonRetention = "retention"
+	ReasonDeleted   = bus.RemovedDeleted // one by one; what was compacted or has expired is no gap
 )
 
 // Gap says that the events with indexes From to Next-1 cannot be delivered. Next

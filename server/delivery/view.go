@@ -198,6 +198,15 @@ func (v *view) atEnd(m *mark, waiter *Stream) viewState {
 	return viewWaiting
 }
 
+// caughtUp moves a mark that is at the view's end to where that is in the log.
+func (v *view) caughtUp(m *mark) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if m.offset == v.end {
+		m.index = max(m.index, v.next)
+	}
+}
+
 // find returns the slab that holds the offset, nil when it is gone. Streams are
 // mostly near the end, so it looks from there.
 func (v *view) find(offset uint64) *slab {

@@ -86,6 +86,16 @@ func (c *chain) gone(s span) {
 	}
 }
 
+// pass takes a range in which no event is left, and of which nobody is told.
+func (c *chain) pass(s span) {
+	if s.next > c.open.next {
+		c.open.next, c.open.at = s.next, s.at
+	}
+	if c.room(1) == 0 {
+		c.cut()
+	}
+}
+
 // hear takes a subject of the open group.
 func (c *chain) hear(subject string) {
 	if subject == c.last && subject != "" || c.open.anything {

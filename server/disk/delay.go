@@ -188,7 +188,7 @@ func (d *dueReader) read(index uint64) (*bus.Event, error) {
 		if damage, is := errors.AsType[*bus.DamageError](err); is && damage.Repaired.IsZero() {
 			d.unread = append(d.unread, index)
 			return nil, nil
-		} else if is || errors.Is(err, io.EOF) {
+		} else if is || isRemoved(err) || errors.Is(err, io.EOF) {
 			d.lost = append(d.lost, index)
 			return nil, nil
 		}
@@ -256,6 +256,9 @@ func (s *strangers) nextDue() time.Time {
 func (s *strangers) finish(lost, unread []uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.delays == nil {
+		return // they are being read: what is gone is not found, or found to be gone when it is due
+	}
 	for _, index := range lost {
 		s.delays.finish(release{index: index, at: index})
 	}

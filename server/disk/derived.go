@@ -24,6 +24,8 @@ type content interface {
 	recalled(known span)
 	// gone says that there is nothing to know of a range, and never will be.
 	gone(s span)
+	// passed is gone for what was removed as needless: nobody is told of it.
+	passed(s span)
 	// damaged says that a range cannot be read now; a person may put it right.
 	damaged()
 	// scan takes a block that was not saved, each once and in index order.
@@ -139,6 +141,16 @@ func (d *derived) follow(known span, next uint64) error {
 		if gap, is := errors.AsType[*immuta.GapError](err); is {
 			d.content.gone(span{from: gap.From, next: gap.Next, at: gap.Time})
 			from = gap.Next
+			r.Seek(from)
+			continue
+		}
+		if removed, is := errors.AsType[*immuta.RemovedError](err); is {
+			tell := d.content.passed
+			if removed.Reason == reasonDeleted {
+				tell = d.content.gone
+			}
+			tell(span{from: removed.From, next: removed.Next, at: removed.Time})
+			from = removed.Next
 			r.Seek(from)
 			continue
 		}

@@ -50,9 +50,10 @@ type Options struct {
 	// DefaultMaxDelayed when 0; negative: none.
 	MaxDelayed int
 
-	saveAt saveLimits            // of what is derived; defaultSaveLimits when zero
-	cutAt  groupLimits           // of the index of subjects; defaultGroupLimits when zero
-	free   func() (int64, error) // free bytes of the disk; nil: asks the operating system
+	saveAt  saveLimits            // of what is derived; defaultSaveLimits when zero
+	cutAt   groupLimits           // of the index of subjects; defaultGroupLimits when zero
+	closeAt int64                 // bytes at which a segment is closed to be compacted; compactAt when 0
+	free    func() (int64, error) // free bytes of the disk; nil: asks the operating system
 
 	rolled       func() // a log has closed a segment
 	segmentBytes int64  // of namespaces without a policy; 0: one file for ever
@@ -230,6 +231,9 @@ type namespace struct {
 	random      io.Reader
 	lost        atomic.Uint64 // events that waited and cannot be delivered any more
 	logger      *slog.Logger
+	removed     [mostReason + 1]atomic.Uint64 // events, by reason
+	removing    turnstile                     // one removes at a time, and looks at what is newest
+	compaction  compaction
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {
@@ -269,6 +273,8 @@ func openNamespace(dir, name string, o Options) (*namespace, error) {
 	if ahead := l.Stat().LastTime.Sub(n.now()); ahead > time.Minute {
 		logger.Warn("the newest event is from the future: the clock has gone back, or was ahead; ages in start= are by the times of the log", "namespace", name, "ahead", ahead.Round(time.Second).String())
 	}
+	n.removing = make(turnstile, 1)
+	n.compaction = compaction{logger: logger, closeAt: cmp.Or(o.closeAt, compactAt), unsynced: o.Durability.mode == immuta.SyncOS}
 	lasts.follow(n)
 	o.derive(n, dir, keys)
 	return n, nil

@@ -81,3 +81,26 @@ func TestTheEngineSaysWhatIsLostAndGoesOnSealed(t *testing.T) {
 	o := Options{Sealing: fakeSealing{"secret"}}
 	enginetest.RunGaps(t, opener(o), loser(o))
 }
+
+// compacted does what the keeper does with a namespace that is compacted, while
+// nobody else does.
+func compacted(t *testing.T, e server.Engine, namespace string) {
+	t.Helper()
+	for range 3 { // one that closes a segment has to come back for it
+		if err := e.(*Engine).log(namespace).compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestTheEngineSaysWhatWasRemoved(t *testing.T) {
+	for name, o := range map[string]Options{
+		"plain":  {},
+		"sealed": {Sealing: fakeSealing{"secret"}},
+		"tiny":   {BlockSize: 1, saveAt: saveLimits{entries: 1, events: 1, bytes: 1}, cutAt: groupLimits{events: 5, bytes: 1000, hashes: 4, held: 20}},
+		"os":     {Durability: mustDurability(t, "os"), segmentBytes: 1},
+	} {
+		o.closeAt = 1
+		t.Run(name, func(t *testing.T) { enginetest.RunRemoved(t, opener(o), compacted) })
+	}
+}

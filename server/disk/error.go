@@ -68,6 +68,9 @@ func (n *namespace) readError(err error, due uint64) error {
 	if gap, ok := errors.AsType[*immuta.GapError](err); ok {
 		return &bus.DamageError{Namespace: n.name, From: max(gap.From, due), Next: gap.Next, AtMost: gap.AtMost, Repaired: gap.Repaired, Err: err}
 	}
+	if removed, ok := errors.AsType[*immuta.RemovedError](err); ok {
+		return &bus.RemovedError{Namespace: n.name, From: max(removed.From, due), Next: removed.Next, Reason: reasonName(removed.Reason), At: removed.Time}
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, immuta.ErrClosed) {
 		return n.waitError(err)
 	}

@@ -85,17 +85,15 @@ func (n *namespace) holds(at uint64, id string) (is bool, t *bus.Timing, err err
 	if err != nil || rec.id() != id {
 		return false, nil, nil
 	}
-	if rec.flags&flagTiming != 0 {
-		t = readTiming(rec.timing)
-	}
-	return true, t, nil
+	return true, rec.timed(), nil
 }
 
-// unreadable reports whether what was to be read is damaged, or was.
+// unreadable reports whether what was to be read is damaged, or was, or was removed.
 func unreadable(err error) bool {
 	_, damaged := errors.AsType[*immuta.CorruptError](err)
 	_, lost := errors.AsType[*immuta.GapError](err)
-	return damaged || lost
+	_, removed := errors.AsType[*immuta.RemovedError](err)
+	return damaged || lost || removed
 }
 
 func (n *namespace) unknown(id string) error {

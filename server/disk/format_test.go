@@ -140,3 +140,19 @@ func TestAHashOfAnIDIsThatOfThePage(t *testing.T) {
 		t.Errorf("got %x, want %x", got, want)
 	}
 }
+
+func TestTheFormatPageSaysTheReasonsOfTheCode(t *testing.T) {
+	text, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^\| (\d+) \| ([a-z]{2,}) \|`).FindAllStringSubmatch(string(text), -1)
+	if len(rows) != int(mostReason) {
+		t.Errorf("got %d reasons in FORMAT.md, want %d", len(rows), mostReason)
+	}
+	for _, row := range rows {
+		if n, err := strconv.Atoi(row[1]); err != nil || reasonName(uint8(n)) != row[2] {
+			t.Errorf("got reason %s as %s in FORMAT.md, want %s", row[1], row[2], reasonName(uint8(n)))
+		}
+	}
+}

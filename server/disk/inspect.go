@@ -23,6 +23,7 @@ func (e *Engine) Inspect(namespace string) bus.NamespaceInfo {
 		TornTails:   uint64(s.TornCuts),
 		Subjects:    int(n.lasts.size.Load()),
 		Segments:    s.Segments, Retention: n.policy.Load().info(),
+		Removed: bus.Removed{Deleted: n.removed[reasonDeleted].Load(), Compacted: n.removed[reasonCompacted].Load(), Expired: n.removed[reasonExpired].Load()},
 		Deleted: bus.Deleted{Segments: n.deleted.segments.Load(), Events: n.deleted.events.Load(), Bytes: n.deleted.bytes.Load()},
 	}
 	if s.First == s.Next { // of one that was emptied, the log still knows it

@@ -107,9 +107,13 @@ func (k *keeper) pass(ctx context.Context) (again time.Duration) {
 			again = min(again, max(keeperMin, min(r.MaxAge/(4*retentionParts), keeperMax)))
 		}
 		err := n.retain(ctx, *r, k.now())
+		if r.Compact {
+			again = min(again, compactEvery)
+			err = errors.Join(err, n.compact(ctx))
+		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, immuta.ErrClosed) {
 			again = min(again, keeperRetry)
-			k.logger.Warn("what is past the retention could not be deleted; it is tried again", "namespace", name, "retention", r.String(), "error", err)
+			k.logger.Warn("what is past the retention could not be deleted, or not be compacted; it is tried again", "namespace", name, "retention", r.String(), "error", err)
 		}
 	}
 	return again
@@ -138,7 +142,7 @@ func (e *Engine) SetRetention(namespace string, r Retention) error {
 
 // Retain is SetRetention for a policy as it travels.
 func (e *Engine) Retain(namespace string, info bus.RetentionInfo) error {
-	r := Retention{MaxBytes: info.MaxBytes, MaxEvents: info.MaxEvents, DiscardNew: info.Discard == "new"}
+	r := Retention{MaxBytes: info.MaxBytes, MaxEvents: info.MaxEvents, DiscardNew: info.Discard == "new", Compact: info.Compact}
 	if info.MaxAge != "" {
 		age, err := time.ParseDuration(info.MaxAge)
 		if err != nil {

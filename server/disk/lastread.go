@@ -138,6 +138,10 @@ func (l *lasts) scan(to uint64) (t *lastTable, lost []bus.DamageError, at uint64
 		case damaged:
 			lost, at, again = noteLost(lost, damage), max(damage.Next, at+1), false
 			r.Seek(at)
+		case isRemoved(err):
+			removed, _ := bus.AsRemoved(err)
+			at, again = removed.Next, false
+			r.Seek(at)
 		case errors.Is(err, io.EOF):
 			if err := l.visible(l.ctx, at+1); errors.Is(err, errFrozen) {
 				return t, lost, at, nil

@@ -153,6 +153,14 @@ func recordSubject(data []byte) []byte {
 	return data[at : at+int(data[2])+1]
 }
 
+// timed returns the timing, nil when there is none.
+func (r *record) timed() *bus.Timing {
+	if r.timing == nil {
+		return nil
+	}
+	return readTiming(r.timing)
+}
+
 // recordTiming returns the timing of such a record, nil when it has none.
 func recordTiming(data []byte) *bus.Timing {
 	if data[1]&flagTiming == 0 {
@@ -162,7 +170,7 @@ func recordTiming(data []byte) *bus.Timing {
 	if err != nil { // it has been made just now
 		return nil
 	}
-	return readTiming(r.timing)
+	return r.timed()
 }
 
 // readLengths fills the lengths and returns their sum.

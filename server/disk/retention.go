@@ -22,6 +22,10 @@ type Retention struct {
 	// DiscardNew refuses what would pass MaxBytes or MaxEvents; else the oldest
 	// events go. MaxAge deletes in either case.
 	DiscardNew bool
+	// Compact removes events that are not the newest of their subject, of closed
+	// segments: where that is at least half of one. All subjects are known by heart
+	// for it; with more than Options.LastSubjects nothing is removed.
+	Compact bool
 }
 
 const (
@@ -33,8 +37,10 @@ const (
 	mostSegment    = 1 << 30
 )
 
-// Limits reports whether there is any limit.
-func (r Retention) Limits() bool { return r.MaxAge > 0 || r.MaxBytes > 0 || r.MaxEvents > 0 }
+// Limits reports whether there is any limit, of what is kept of a subject too.
+func (r Retention) Limits() bool {
+	return r.MaxAge > 0 || r.MaxBytes > 0 || r.MaxEvents > 0 || r.Compact
+}
 
 // Check refuses what cannot be meant.
 func (r Retention) Check() error {
@@ -64,6 +70,9 @@ func (r Retention) String() string {
 	if r.DiscardNew {
 		parts = append(parts, "discard=new")
 	}
+	if r.Compact {
+		parts = append(parts, "compact")
+	}
 	return strings.Join(parts, ",")
 }
 
@@ -90,7 +99,7 @@ func (r Retention) info() *bus.RetentionInfo {
 	if !r.Limits() {
 		return nil
 	}
-	info := &bus.RetentionInfo{MaxBytes: r.MaxBytes, MaxEvents: r.MaxEvents, Discard: "old"}
+	info := &bus.RetentionInfo{MaxBytes: r.MaxBytes, MaxEvents: r.MaxEvents, Discard: "old", Compact: r.Compact}
 	if r.MaxAge > 0 {
 		info.MaxAge = r.MaxAge.String()
 	}

@@ -137,6 +137,12 @@ func (d *derived) fits(known span, next uint64) (why, failed error) {
 	if gap, is := errors.AsType[*immuta.GapError](err); is {
 		at, err = gap.Time, nil
 	}
+	if removed, is := errors.AsType[*immuta.RemovedError](err); is {
+		at, err = removed.Time, nil
+		if removed.Next > known.next && !at.Before(known.at) {
+			return nil, nil // its own time went with it; what is removed was synced long before, and no cut takes it back
+		}
+	}
 	if _, damaged := errors.AsType[*immuta.CorruptError](err); damaged {
 		return err, nil
 	}
@@ -163,7 +169,8 @@ func (d *derived) telling(b immuta.Block, at time.Time, first uint64) (why, fail
 	if _, damaged := errors.AsType[*immuta.CorruptError](err); damaged {
 		return err, nil
 	}
-	if _, gap := errors.AsType[*immuta.GapError](err); !gap && err != nil {
+	_, removed := errors.AsType[*immuta.RemovedError](err)
+	if _, gap := errors.AsType[*immuta.GapError](err); !gap && !removed && err != nil {
 		return nil, err
 	}
 	if err == nil && !before.Time.Before(at) {

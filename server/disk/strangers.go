@@ -88,6 +88,8 @@ func (s *strangers) gone(known span) {
 	s.known.add(known)
 }
 
+func (s *strangers) passed(known span) { s.gone(known) }
+
 // damaged: what cannot be read now may be put right by a person later, so it is
 // never saved as known.
 func (s *strangers) damaged() { s.stopSaving() }

@@ -82,6 +82,12 @@ func (s *subjects) gone(known span) {
 	s.past.gone(known)
 }
 
+func (s *subjects) passed(known span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.past.pass(known)
+}
+
 // damaged: the block that follows makes its group say anything, for there is
 // something between it and the last one.
 func (s *subjects) damaged() {}

@@ -73,6 +73,10 @@ func (r *Report) decode(dir string, o immuta.Options) error {
 	defer events.Close()
 	for {
 		_, err := events.Next()
+		if removed, ok := bus.AsRemoved(err); ok {
+			events.Seek(removed.Next)
+			continue
+		}
 		damage, is := errors.AsType[*bus.DamageError](err)
 		switch {
 		case errors.Is(err, io.EOF):

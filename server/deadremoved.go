@@ -1,0 +1,153 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+
+	"example.com/bus"
+)
+
+// burials are the dead letters that are being written. One that is begun before its
+// event is deleted may have its content, so that who deletes it waits for that.
+type burials struct {
+	mu    sync.Mutex // guards the rest
+	under map[chan struct{}]struct{}
+	last  uint64 // index of the newest that was written
+}
+
+// begin notes one, until the function that it returns is called with its index, or 0.
+func (b *burials) begin() (end func(index uint64)) {
+	done := make(chan struct{})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.under == nil {
+		b.under = make(map[chan struct{}]struct{})
+	}
+	b.under[done] = struct{}{}
+	return func(index uint64) {
+		b.mu.Lock()
+		delete(b.under, done)
+		b.last = max(b.last, index)
+		b.mu.Unlock()
+		close(done)
+	}
+}
+
+// wait waits for those that are under way, and returns the index of the newest that
+// was written, 0 when this server has written none.
+func (b *burials) wait(ctx context.Context) (last uint64, err error) {
+	b.mu.Lock()
+	var all []chan struct{}
+	for done := range b.under {
+		all = append(all, done)
+	}
+	b.mu.Unlock()
+	for _, done := range all {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.last, nil
+}
+
+// deleteLetters deletes the dead letters that were made of events: they have a copy of
+// each. It goes by the index alone, since an event that was deleted has no id any more;
+// so a letter of an earlier namespace of the name may go as well.
+func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64) error {
+	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
+		return err
+	}
+	last, err := s.burials.wait(ctx)
+	if err == nil && last > 0 {
+		err = s.awaitStored(ctx, bus.DeadNamespace, last)
+	}
+	if err != nil {
+		return err
+	}
+	letters, err := s.lettersOf(ctx, namespace, indexes)
+	if err != nil || len(letters) == 0 {
+		return err
+	}
+	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters); err != nil {
+		return err
+	}
+	s.letters.forget(namespace, letters)
+	return nil
+}
+
+// lettersOf finds the dead letters of events, in order.
+func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint64) (letters []uint64, err error) {
+	pattern, err := bus.ParsePattern(bus.DeadNamespace + "." + namespace + ".*")
+	if err != nil {
+		return nil, err
+	}
+	first, next := s.engine.Bounds(bus.DeadNamespace)
+	r := s.engine.Reader(bus.DeadNamespace, first)
+	defer r.Close()
+	for at, asked := first, first; at < next; {
+		if at >= asked {
+			at, asked = s.engine.Skip(bus.DeadNamespace, at, []bus.Pattern{pattern})
+		}
+		r.Seek(at)
+		events, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if removed, ok := bus.AsRemoved(err); ok {
+			at = removed.Next
+			continue
+		}
+		if damage, ok := errors.AsType[*bus.DamageError](err); ok && !damage.Repaired.IsZero() {
+			at = max(damage.Next, at+1)
+			continue
+		}
+		if damage, ok := errors.AsType[*bus.DamageError](err); ok {
+			return nil, bus.ErrCorrupt.With("the event is deleted, but dead letters cannot be read, and one of them may be of it: %v; stop the server, let bus repair --write set them aside, remove what it sets aside, and delete the event again", damage)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		for i := range events {
+			if isLetterOf(&events[i], namespace, indexes) {
+				letters = append(letters, events[i].Index)
+			}
+		}
+		at = events[len(events)-1].Index + 1
+	}
+	return letters, nil
+}
+
+func isLetterOf(e *bus.Event, namespace string, indexes []uint64) bool {
+	of, _, ok := parseDeadSubject(e.Subject)
+	if !ok || of != namespace {
+		return false
+	}
+	var letter struct {
+		Index uint64 `json:"index"`
+	}
+	return json.Unmarshal(e.Payload, &letter) == nil && letter.Index > 0 && slices.Contains(indexes, letter.Index)
+}
+
+// forget drops letters that were deleted.
+func (o *openLetters) forget(namespace string, letters []uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	list := o.of[namespace]
+	for _, index := range letters {
+		delete(o.done, index)
+		if list != nil {
+			list.remove(index)
+		}
+	}
+}

@@ -1,0 +1,289 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"slices"
+	"sort"
+	"time"
+
+	"example.com/bus"
+	"example.com/bus/immuta"
+)
+
+const (
+	// compactEvery is how often a namespace is looked at, at the least; each segment
+	// that is closed has it looked at, too.
+	compactEvery = 10 * time.Second
+
+	// compactAt is how long the segment that is appended to gets before it is closed
+	// because half of it is needless. It doubles with every segmentsPerDouble closed
+	// ones, up to mostSegment: of each that was compacted a file is left, and there
+	// are not to be a million of them.
+	compactAt         = 1 << 20
+	segmentsPerDouble = 16
+
+	// lookShare: a look copies the last index of each subject, so it waits for one
+	// new event to every few of them.
+	lookShare = 8
+)
+
+// compaction is what is known of a namespace whose events are compacted. Whoever
+// holds namespace.removing may use it.
+type compaction struct {
+	logger   *slog.Logger
+	closeAt  int64
+	unsynced bool // what is readable may not be on stable storage
+
+	looked uint64            // end of the log at the last look that was finished
+	closed int               // segments then
+	left   map[uint64]uint64 // records in a closed segment, by its first index; of others there are at most as many as indexes
+	bad    map[uint64]bool   // segments that cannot be written anew, by their first index
+	after  time.Time         // not before then: it has failed
+	tryAt  uint64            // where the log has to begin before too many subjects may be fewer; 0: there are not too many
+}
+
+// alive is which events were the newest of their subjects, all at one moment.
+type alive struct {
+	indexes []uint64 // sorted
+	next    uint64   // of events from here on nothing is said
+	lost    []bus.DamageError
+}
+
+// within returns those of a range.
+func (a *alive) within(first, next uint64) []uint64 {
+	from := sort.Search(len(a.indexes), func(i int) bool { return a.indexes[i] >= first })
+	to := sort.Search(len(a.indexes), func(i int) bool { return a.indexes[i] >= next })
+	return a.indexes[from:to]
+}
+
+// compact removes from closed segments the events that are not the newest of their
+// subject, where that is at least half of a segment. A look costs a few bytes a
+// subject and reads nothing of the log; only what pays is read, and then written
+// anew, so that every event is written once more for each time that what is left of
+// its segment halves.
+func (n *namespace) compact(ctx context.Context) (err error) {
+	select {
+	case n.removing <- struct{}{}:
+		defer n.removing.Unlock()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	c, now := &n.compaction, n.now()
+	if wait := c.after.Sub(now); wait > 0 && wait <= keeperRetry { // or a clock was set back
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			c.after = now.Add(keeperRetry)
+		}
+	}()
+	segments := n.log.Segments()
+	last, closed := segments[len(segments)-1], segments[:len(segments)-1]
+	if segments[0].First < c.tryAt || len(closed) == c.closed && last.Next < c.looked+1+uint64(n.lasts.size.Load())/lookShare {
+		return nil
+	}
+	a, err := n.alive(ctx)
+	switch {
+	case errors.Is(err, bus.ErrTooManySubjects):
+		c.tooMany(n.name, segments[0].First, last.Next)
+		return nil
+	case errors.Is(err, errFrozen): // the log takes no more, and says so elsewhere
+		return nil
+	case err != nil:
+		return err
+	}
+	c.tryAt = 0
+	c.forget(segments[0].First)
+	for _, s := range closed {
+		if err := n.compactOne(ctx, s, a); err != nil {
+			return err
+		}
+	}
+	c.looked, c.closed = a.next, len(closed)
+	if _, pays := n.pays(last, a); pays && last.Bytes >= c.longEnough(len(closed)) {
+		return n.log.Roll(ctx) // it is looked at again behind that
+	}
+	return nil
+}
+
+// tooMany says once that nothing is compacted, and puts off the next try until half of
+// the log is deleted: to find out costs reading all of it.
+func (c *compaction) tooMany(namespace string, first, next uint64) {
+	if c.tryAt == 0 {
+		c.logger.Warn("the namespace has too many subjects to be compacted: nothing of it is removed; divide it, or leave compact out", "namespace", namespace)
+	}
+	c.tryAt = first + (next-first)/2 + 1
+}
+
+// forget drops what is known of segments that are deleted.
+func (c *compaction) forget(first uint64) {
+	if c.left == nil {
+		c.left, c.bad = make(map[uint64]uint64), make(map[uint64]bool)
+	}
+	for at := range c.left {
+		if at < first {
+			delete(c.left, at)
+		}
+	}
+	for at := range c.bad {
+		if at < first {
+			delete(c.bad, at)
+		}
+	}
+}
+
+// longEnough is how long the open segment is at least when it is closed.
+func (c *compaction) longEnough(closed int) int64 {
+	return max(c.closeAt, min(mostSegment, c.closeAt<<min(closed/segmentsPerDouble, 20)))
+}
+
+// pays reports whether at least half of the events of a segment can go, and which
+// ones are to stay.
+func (n *namespace) pays(s immuta.Segment, a *alive) (kept []uint64, pays bool) {
+	next := min(s.Next, a.next)
+	left, known := n.compaction.left[s.First]
+	if !known {
+		left = next - s.First
+	}
+	kept = a.within(s.First, next)
+	dead := left - min(left, uint64(len(kept)))
+	return kept, dead > 0 && 2*dead >= left
+}
+
+// compactOne writes a segment anew when that pays.
+func (n *namespace) compactOne(ctx context.Context, s immuta.Segment, a *alive) error {
+	c := &n.compaction
+	kept, pays := n.pays(s, a)
+	if !pays || c.bad[s.First] || s.Next > a.next || a.unsure(s) {
+		return nil
+	}
+	if _, known := c.left[s.First]; !known {
+		// Perhaps it was compacted by an earlier process: then it is short.
+		did, err := n.rewrite(ctx, s.First, func(uint64, time.Time, []byte) uint8 { return 0 })
+		if err != nil {
+			return c.refused(n, s, err)
+		}
+		c.left[s.First] = did.Kept
+		if _, pays = n.pays(s, a); !pays {
+			return nil
+		}
+	}
+	if c.unsynced { // what made them needless must not be taken back by a power cut
+		if err := n.log.Roll(ctx); err != nil {
+			return err
+		}
+	}
+	held := uint64(0) // beside those that are kept for what they are
+	did, err := n.rewrite(ctx, s.First, func(index uint64, _ time.Time, record []byte) uint8 {
+		if _, newest := slices.BinarySearch(kept, index); newest {
+			return 0
+		}
+		rec, err := parseRecord(record)
+		if err != nil {
+			return 0 // nobody knows what it is
+		}
+		reason, stays := n.needless(rec.timed())
+		if stays {
+			held++
+		}
+		return reason
+	})
+	if err != nil {
+		return c.refused(n, s, err)
+	}
+	c.left[s.First] = did.Kept - min(held, did.Kept)
+	return nil
+}
+
+// releaseSlack is how long after it was due an event that waits may still be on its
+// way to its delivery, for all that is known.
+const releaseSlack = time.Hour
+
+// needless returns why a record goes that is not the newest of its subject. One that
+// waits stays until it was surely delivered; and what was delivered of it stays as
+// long as it does, or it would be taken for one that still waits. held says that it
+// stays for that.
+func (n *namespace) needless(t *bus.Timing) (reason uint8, held bool) {
+	switch e := (bus.Event{Timing: t}); {
+	case t == nil: // nearly always
+	case e.Waits() && t.DeliverAt.After(n.now().Add(-releaseSlack)):
+		return 0, true
+	case t.Published != 0 && n.isThere(t.Published):
+		return 0, true
+	case e.Expired(n.now()):
+		return reasonExpired, false
+	}
+	return reasonCompacted, false
+}
+
+// isThere reports whether there is an event at an index, as far as it can be read.
+func (n *namespace) isThere(index uint64) bool {
+	if first, _ := n.log.Bounds(); index < first {
+		return false
+	}
+	r := n.log.Reader(index)
+	defer r.Close()
+	_, err := r.Next()
+	_, removed := errors.AsType[*immuta.RemovedError](err)
+	return !removed
+}
+
+// refused lets a segment be that cannot be written anew, when that will not pass.
+func (c *compaction) refused(n *namespace, s immuta.Segment, err error) error {
+	if errors.Is(err, immuta.ErrNoSegment) {
+		return nil
+	}
+	if _, damaged := errors.AsType[*immuta.CorruptError](err); !damaged {
+		return err
+	}
+	c.bad[s.First] = true
+	c.logger.Warn("a segment is not compacted, because it is damaged", "namespace", n.name, "from", s.First, "next", s.Next, "error", err)
+	return nil
+}
+
+// unsure reports whether events of a segment could not be read when the newest ones
+// were looked for: one of them may be the newest after all.
+func (a *alive) unsure(s immuta.Segment) bool {
+	return slices.ContainsFunc(a.lost, func(d bus.DamageError) bool { return d.From < s.Next && (d.Next == 0 || d.Next > s.First) })
+}
+
+// alive returns what is to stay: the newest event of each subject, of all that is
+// readable at one moment, and those that wait for their delivery. Who was delivered
+// since that moment is newer.
+func (n *namespace) alive(ctx context.Context) (*alive, error) {
+	a, err := n.lasts.alive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.ids.await(ctx); err != nil {
+		return nil, err
+	}
+	n.ids.mu.Lock()
+	a.indexes = append(a.indexes, n.ids.delays.indexes(0, math.MaxInt)...)
+	n.ids.mu.Unlock()
+	slices.Sort(a.indexes)
+	a.indexes = slices.Compact(a.indexes)
+	return a, nil
+}
+
+// alive returns the newest event of each subject, the one that was published last and
+// the one that was delivered last. The first call reads the log.
+func (l *lasts) alive(ctx context.Context) (*alive, error) {
+	if err := l.await(ctx); err != nil {
+		return nil, err
+	}
+	l.lock()
+	if !l.known.Load() {
+		l.unlock()
+		return nil, l.tooMany()
+	}
+	a := &alive{indexes: slices.Clone(l.table.last), next: l.next, lost: l.lost}
+	for _, at := range l.table.places {
+		a.indexes = append(a.indexes, at)
+	}
+	l.unlock()
+	return a, l.visible(ctx, a.next)
+}
