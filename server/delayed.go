@@ -1,7 +1,6 @@
 package server
 
 import (
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -111,12 +110,12 @@ func (s *Server) pageOfDelayed(r *http.Request, held *lease, namespace string, a
 			break
 		}
 		e, err := s.readStored(r.Context(), namespace, index)
-		if _, damage := errors.AsType[*bus.DamageError](err); damage || errors.Is(err, bus.ErrUnknownEvent) {
-			last = index // deleted meanwhile, or it cannot be read, which its delivery says
-			continue
-		}
-		if err != nil {
+		if refusal, ok := bus.AsError(err); r.Context().Err() != nil || ok && refusal.Status >= http.StatusInternalServerError {
 			return nil, err
+		}
+		if err != nil { // deleted meanwhile, or lost, which its delivery says
+			last = index
+			continue
 		}
 		if listed > 0 {
 			out = append(out, ',')

@@ -151,8 +151,13 @@ func TestWhatWaitsIsDeliveredByTheServerThatIsStartedNext(t *testing.T) {
 }
 
 func TestTheKeyOfADelayedEventIsThatOfOnePublish(t *testing.T) {
+	for _, made := range []string{"", `"created_at":"2001-02-03T04:05:06Z",`} {
+		keyOfADelayedEvent(t, `{"subject":"orders.later","payload":1,"key":"k",`+made+`"delay":"100ms"}`)
+	}
+}
+
+func keyOfADelayedEvent(t *testing.T, body string) {
 	b := openBus(t)
-	body := `{"subject":"orders.later","payload":1,"key":"k","created_at":"2001-02-03T04:05:06Z","delay":"100ms"}`
 	first := b.publish(body)
 	for _, when := range []string{"while it waits", "delivered", "after a restart"} {
 		a := b.publish(body)

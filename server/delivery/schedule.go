@@ -2,8 +2,11 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"example.com/bus"
 )
 
 // Delays is what a Schedule needs of the engine that keeps events. Release appends
@@ -117,6 +120,11 @@ func (s *Schedule) run(ctx context.Context, namespace string, d *duty) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, bus.ErrUnknownNamespace): // it was deleted while something was stored in it
+			if s.over(d) {
+				return
+			}
+			continue
 		case err != nil:
 			if failures++; failures == 1 {
 				s.failed(namespace, err)

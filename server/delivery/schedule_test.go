@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -304,6 +306,89 @@ func TestADroppedNamespaceIsLookedAtNoMore(t *testing.T) {
 			t.Errorf("declared again: got %d commits, want one", got)
 		}
 	})
+}
+
+func TestANamespaceThatIsGoneIsLeftAlone(t *testing.T) {
+	withSchedule(t, func(t *testing.T, s *scheduled) {
+		s.put(time.Second)
+		synctest.Wait()
+		s.room.fail(bus.ErrUnknownNamespace)
+		<-time.After(time.Minute)
+		before, _ := s.looked()
+		<-time.After(time.Hour)
+		if got, _ := s.looked(); got != before || len(s.failures) != 0 {
+			t.Errorf("got %d more looks and failures %v, want none", got-before, s.failures)
+		}
+	})
+}
+
+// TestRandomDelaysReachEveryReaderOnceAndNeverEarlyOverRestarts has readers that come
+// and go: each resumes where the one before it was.
+func TestRandomDelaysReachEveryReaderOnceAndNeverEarlyOverRestarts(t *testing.T) {
+	for seed := range uint64(20) {
+		withSchedule(t, func(t *testing.T, s *scheduled) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			due := make(map[string]time.Time)
+			seen := [3][]string{}
+			at := [3]uint64{1, 1, 1}
+			for range 60 {
+				switch rng.IntN(6) {
+				case 0:
+					s.schedule.Close()
+					<-time.After(time.Duration(rng.IntN(3000)) * time.Millisecond)
+					s.start()
+				case 1, 2:
+					delay := time.Duration(1+rng.IntN(8000)) * time.Millisecond
+					due[eventID("a", s.m.next("a"))] = time.Now().Add(delay)
+					s.put(delay)
+				case 3:
+					due[eventID("a", s.m.next("a"))] = time.Now()
+					s.m.publish("a.x")
+				default:
+					<-time.After(time.Duration(rng.IntN(2000)) * time.Millisecond)
+				}
+				who := rng.IntN(len(seen))
+				seen[who], at[who] = s.readOn(t, seen[who], at[who], due)
+			}
+			<-time.After(time.Minute)
+			for who := range seen {
+				seen[who], _ = s.readOn(t, seen[who], at[who], due)
+				if len(seen[who]) != len(due) || !slices.Equal(seen[who], seen[0]) {
+					t.Fatalf("seed %d: reader %d got %d events, want %d, in one order for all", seed, who, len(seen[who]), len(due))
+				}
+			}
+		})
+	}
+}
+
+// readOn reads what there is from a position on, and returns where it ends.
+func (s *scheduled) readOn(t *testing.T, seen []string, from uint64, due map[string]time.Time) ([]string, uint64) {
+	t.Helper()
+	place := place(t, from, "a.x")
+	place.Until = s.m.next("a")
+	stream := open(t, s.h, Spec{Places: []Place{place}})
+	defer stream.Close()
+	for {
+		chunk, err := stream.Next(t.Context())
+		for _, d := range chunk.Deliveries {
+			if at, published := due[d.Event.Id]; !published || time.Now().Before(at) || slices.Contains(seen, d.Event.Id) {
+				t.Fatalf("got %s at %s, due at %s, after %s", d.Event.Id, time.Now(), at, seen)
+			}
+			seen = append(seen, d.Event.Id)
+		}
+		if errors.Is(err, io.EOF) {
+			return seen, place.Until
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// next is one past the last index of a namespace.
+func (m *memory) next(namespace string) uint64 {
+	_, next := m.Bounds(namespace)
+	return next
 }
 
 // TestStreamsGetADelayedEventAtItsPlaceWhereverTheyBegin resumes behind the place at

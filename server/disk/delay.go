@@ -185,15 +185,16 @@ func (d *dueReader) read(index uint64) (*bus.Event, error) {
 	if k := len(d.block); k == 0 || index < d.block[0].Index || index > d.block[k-1].Index {
 		d.reader.Seek(index)
 		block, err := d.reader.Next()
-		if damage, is := errors.AsType[*bus.DamageError](err); is && damage.Repaired.IsZero() {
+		damage, damaged := errors.AsType[*bus.DamageError](err)
+		switch _, refused := bus.AsError(err); {
+		case damaged && damage.Repaired.IsZero():
 			d.unread = append(d.unread, index)
 			return nil, nil
-		} else if is || isRemoved(err) || errors.Is(err, io.EOF) {
+		case refused: // by a disk that does not give it now, or a log that is closed
+			return nil, err
+		case err != nil: // it is gone, whatever took it
 			d.lost = append(d.lost, index)
 			return nil, nil
-		}
-		if err != nil {
-			return nil, err
 		}
 		if d.block = block; block[0].Index > index {
 			d.lost = append(d.lost, index)
@@ -215,8 +216,8 @@ func (n *namespace) gone(lost, unread []uint64) {
 	if len(lost)+len(unread) == 0 {
 		return
 	}
-	n.ids.finish(lost, unread)
-	n.lostDelayed(len(lost), "they were deleted, or lost", "indexes", some(lost))
+	gone := n.ids.finish(lost, unread) // of some a retention has told meanwhile
+	n.lostDelayed(gone, "they were deleted, or lost", "indexes", some(lost))
 	n.lostDelayed(len(unread), "they are damaged; they are delivered by the first start at which they can be read", "indexes", some(unread))
 }
 
@@ -253,18 +254,24 @@ func (s *strangers) nextDue() time.Time {
 	return time.Time{}
 }
 
-func (s *strangers) finish(lost, unread []uint64) {
+// finish takes out what cannot be delivered, and returns how many of what is lost were
+// still there.
+func (s *strangers) finish(lost, unread []uint64) (known int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.delays == nil {
-		return // they are being read: what is gone is not found, or found to be gone when it is due
+		return 0 // they are being read: what is gone is not found, or found to be gone when it is due
 	}
 	for _, index := range lost {
+		if _, waits := s.delays.due[index]; waits {
+			known++
+		}
 		s.delays.finish(release{index: index, at: index})
 	}
 	for _, index := range unread {
 		delete(s.delays.due, index) // in what is saved, it waits
 	}
+	return known
 }
 
 // Delayed returns the indexes, sorted, of the events behind one that wait for their

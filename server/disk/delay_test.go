@@ -224,6 +224,9 @@ func retentionOverDelays(t *testing.T) {
 		t.Fatalf("got everything from %d on kept, want the first two deleted", first)
 	}
 	mustAppend(t, e, putOff(3))
+	if got := e.Inspect("orders").Delayed; got != 1 {
+		t.Errorf("got %d waiting, want the one that is kept", got)
+	}
 	if got := releaseAt(t, e, 10); got != 1 {
 		t.Errorf("got %d delivered, want the one that is kept", got)
 	}

@@ -1,0 +1,155 @@
+package disk
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"example.com/bus"
+)
+
+// inFiles reports whether a text stands in any file of a directory.
+func inFiles(t *testing.T, dir, text string) bool {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		found = found || bytes.Contains(data, []byte(text))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestAnEventThatIsDeletedWhileItWaitsIsNeverDelivered(t *testing.T) {
+	dir, o := t.TempDir(), Options{}
+	e := openTest(t, dir, o)
+	hidden := putOff(10)
+	hidden.Payload = []byte(`"s3cret-0f-0ne"`)
+	mustAppend(t, e, hidden, putOff(20))
+	all, already, err := e.Delete(t.Context(), "orders", []uint64{1})
+	if err != nil || !slices.Equal(all, []uint64{1}) || len(already) != 0 {
+		t.Fatalf("got %d deleted, %d before, %v, want 1", all, already, err)
+	}
+	for range 2 {
+		if got := checkDelays(t, e); !slices.Equal(got, []uint64{2}) {
+			t.Fatalf("got %d waiting, want 2", got)
+		}
+		mustClose(t, e)
+		e = openTest(t, dir, o)
+	}
+	if got := releaseAt(t, e, 30); got != 1 {
+		t.Errorf("got %d delivered, want 1", got)
+	}
+	mustClose(t, e)
+	if inFiles(t, dir, "s3cret-0f-0ne") {
+		t.Error("what was deleted is in a file")
+	}
+}
+
+func TestDeletingAnEventThatWaitedDeletesItAtBothPlaces(t *testing.T) {
+	for _, by := range []uint64{1, 3} {
+		dir, o := t.TempDir(), Options{}
+		e := openTest(t, dir, o)
+		hidden := putOff(10)
+		hidden.Payload = []byte(`"s3cret-0f-0ne"`)
+		mustAppend(t, e, hidden, putOff(20))
+		releaseAt(t, e, 10)
+		all, _, err := e.Delete(t.Context(), "orders", []uint64{by})
+		if err != nil || !slices.Equal(all, []uint64{1, 3}) {
+			t.Fatalf("by index %d: got %d deleted, %v, want 1 and 3", by, all, err)
+		}
+		mustClose(t, e)
+		if inFiles(t, dir, "s3cret-0f-0ne") {
+			t.Errorf("by index %d: what was deleted is in a file", by)
+		}
+		os.RemoveAll(filepath.Join(dir, derivedDir)) // and is made anew of what is there
+		e = openTest(t, dir, o)
+		if got := checkDelays(t, e); !slices.Equal(got, []uint64{2}) {
+			t.Errorf("by index %d: got %d waiting, want 2", by, got)
+		}
+		mustClose(t, e)
+	}
+}
+
+func TestADeletionLeavesAnotherEventOfTheSameIDAlone(t *testing.T) {
+	e := openTest(t, t.TempDir(), Options{})
+	first, second := testEvent("orders.later", "1"), putOff(10)
+	first.Id, second.Id = "twice", "twice" // as restored logs may have it
+	mustAppend(t, e, first, second)
+	all, _, err := e.Delete(t.Context(), "orders", []uint64{2})
+	if err != nil || !slices.Equal(all, []uint64{2}) {
+		t.Errorf("got %d deleted, %v, want 2", all, err)
+	}
+	mustClose(t, e)
+}
+
+// TestCompactingTakesNothingThatWaits has an event of one subject that waits behind
+// newer ones, and one that was delivered and has newer ones.
+func TestCompactingTakesNothingThatWaits(t *testing.T) {
+	dir, now := t.TempDir(), dueBase
+	o := Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }, Retention: map[string]Retention{"orders": {Compact: true}}}
+	e := openTest(t, dir, o)
+	compact := func() (kept []uint64) {
+		t.Helper()
+		if err := e.log("orders").log.Roll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.log("orders").compaction.looked = 0
+		compactNow(t, e)
+		events, _ := left(t, e)
+		for i := range events {
+			kept = append(kept, events[i].Index)
+		}
+		return kept
+	}
+	mustAppend(t, e, putOff(10), putOff(7200), testEvent("orders.later", "3"), testEvent("orders.later", "4"))
+	if got := compact(); !slices.Equal(got, []uint64{1, 2, 4}) {
+		t.Errorf("got %d kept, want those that wait, and the newest", got)
+	}
+	now = dueBase.Add(time.Minute)
+	releaseAt(t, e, 60) // at 5
+	mustAppend(t, e, testEvent("orders.later", "6"))
+	if got := compact(); !slices.Equal(got, []uint64{1, 2, 5, 6}) {
+		t.Errorf("got %d kept, want what was due a minute ago at both places", got)
+	}
+	now = dueBase.Add(2 * time.Hour / 2).Add(time.Minute)
+	mustAppend(t, e, testEvent("orders.later", "7"))
+	compact()
+	mustAppend(t, e, testEvent("orders.later", "8"))
+	if got := compact(); !slices.Equal(got, []uint64{2, 8}) {
+		t.Errorf("got %d kept, want what waits, and the newest", got)
+	}
+	mustClose(t, e)
+	os.RemoveAll(filepath.Join(dir, derivedDir))
+	e = openTest(t, dir, o)
+	if got := checkDelays(t, e); !slices.Equal(got, []uint64{2}) {
+		t.Errorf("got %d waiting, want 2", got)
+	}
+	mustClose(t, e)
+}
+
+func TestAnExpiredEventThatIsNotTheNewestIsRemovedAsThat(t *testing.T) {
+	now := dueBase
+	e := openTest(t, t.TempDir(), Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }, Retention: map[string]Retention{"orders": {Compact: true}}})
+	offered := testEvent("orders.offered", "1")
+	offered.Timing = &bus.Timing{ExpiresAt: dueBase.Add(time.Minute)}
+	mustAppend(t, e, offered, testEvent("orders.offered", "2"))
+	now = now.Add(time.Hour)
+	if err := e.log("orders").log.Roll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	compactNow(t, e)
+	if got := e.Inspect("orders").Removed; got.Expired != 1 || got.Compacted != 0 {
+		t.Errorf("got %+v removed, want 1 that had expired", got)
+	}
+	mustClose(t, e)
+}
