@@ -31,7 +31,8 @@ func (l *Log) find(x *index, before func(*entry) bool, end int64) (entry, error)
 
 // IndexAt returns the first index whose commit time is t or later, and one past
 // the last visible when there is none. Where blocks are damaged, so that their
-// time is not known, it returns the first of those.
+// time is not known, it returns the first of those; of records that were removed at
+// once it knows the time of the last one only, and may return the first of them.
 func (l *Log) IndexAt(t time.Time) (uint64, error) {
 	want := nanoseconds(t)
 	for {

@@ -12,7 +12,7 @@ type Segment struct {
 	First uint64    // index of its first record
 	Next  uint64    // one past its last one
 	Bytes int64     // of the file, as far as it holds whole commits that are visible
-	From  time.Time // of its first commit; zero when there is none, or it cannot be read
+	From  time.Time // of its first commit, or of removed records in front of it; zero when there is none, or it cannot be read
 	To    time.Time // of its last one; not before it, where damage has taken that
 	Open  bool      // it is the one that is appended to
 }

@@ -134,6 +134,64 @@ func TestEveryTurnedBitOfARewrittenSegmentIsReportedAndNothingComesBack(t *testi
 	})
 }
 
+func TestDamageOfARewrittenSegmentIsRepairedAndWhatIsRemovedStaysSo(t *testing.T) {
+	forSealings(t, func(t *testing.T, o immuta.Options) {
+		files, want := thinned(t, o)
+		whole := files[closedFile(1)]
+		start := 128
+		if o.Sealing != nil {
+			start = 320 // behind the key check
+		}
+		for at := start; at < len(whole); at += 11 {
+			bad := slices.Clone(whole)
+			bad[at] ^= 0x40
+			fs := diskWith(files)
+			fs.WriteFile(closedFile(1), bad)
+			o := o
+			o.FS = fs
+			if did, err := immuta.Repair(dir, name, o, true); err != nil || !did.Done {
+				t.Fatalf("byte %d: got %+v and %v", at, did, err)
+			}
+			found, err := immuta.Verify(dir, name, o)
+			if err != nil || len(found.Damage) > 0 || found.Removed < 3 || len(found.Gaps) > 1 {
+				t.Fatalf("byte %d: verify: got %+v and %v", at, found, err)
+			}
+			log := open(t, fs, o)
+			rewrite(t, log, 1, without(9, 4))
+			served, gaps := map[uint64]string{}, 0
+			r := log.Reader(1)
+			for next := uint64(1); ; {
+				b, err := r.Next()
+				if err == io.EOF {
+					break
+				}
+				if gap, is := errors.AsType[*immuta.GapError](err); is {
+					gaps, next = gaps+1, gap.Next
+				} else if gone, is := errors.AsType[*immuta.RemovedError](err); is {
+					next = gone.Next
+				} else if err != nil || b.First != next {
+					t.Fatalf("byte %d: got a block at %d and %v, want %d", at, b.First, err, next)
+				}
+				for _, rec := range b.Records {
+					served[next] = string(rec)
+					next++
+				}
+				r.Seek(next)
+			}
+			r.Close()
+			log.Close()
+			if gaps > 1 || len(served) < len(want)-4 {
+				t.Fatalf("byte %d: got %d records and %d gaps, want one and nearly %d", at, len(served), gaps, len(want))
+			}
+			for i, got := range served {
+				if got != want[i] || i == 4 {
+					t.Fatalf("byte %d: record %d: got %.20q, want %.20q", at, i, got, want[i])
+				}
+			}
+		}
+	})
+}
+
 // TestALogWithRemovedRecordsIsWrittenAndReadForever has a rewritten segment in the
 // tree.
 func TestALogWithRemovedRecordsIsWrittenAndReadForever(t *testing.T) {
@@ -193,7 +251,8 @@ func TestTheIndexOfTheOldFileIsNotBelievedForTheNewOne(t *testing.T) {
 		if len(old) < 5*32 || slices.Equal(old, fresh) {
 			t.Fatalf("got indexes of %d and %d bytes, want several entries that differ", len(old), len(fresh))
 		}
-		for what, idx := range map[string][]byte{"of before": old, "of after": fresh, "of half": append(slices.Clone(fresh[:3*32]), old[3*32:]...), "none": nil} {
+		for what, idx := range map[string][]byte{"of before": old, "of after": fresh, "of half": append(slices.Clone(fresh[:3*32]), old[3*32:]...),
+			"of before but for its end": append(slices.Clone(old[:len(old)-32]), fresh[len(fresh)-32:]...), "none": nil} {
 			fs.WriteFile(dir+"/"+name+".1.idx", idx)
 			log := open(t, fs, o)
 			for index := uint64(1); index <= 401; index++ {
