@@ -59,54 +59,55 @@ func (a *alive) within(first, next uint64) []uint64 {
 	return a.indexes[from:to]
 }
 
-// compact removes from closed segments the events that are not the newest of their
-// subject, where that is at least half of a segment. A look costs a few bytes a
+// compact removes from a closed segment the events that are not the newest of their
+// subject, where that is at least half of a segment. It writes one at a time, and says
+// when there may be more: others have a keeper to themselves in between. A look costs a few bytes a
 // subject and reads nothing of the log; only what pays is read, and then written
 // anew, so that every event is written once more for each time that what is left of
 // its segment halves.
-func (n *namespace) compact(ctx context.Context) (err error) {
+func (n *namespace) compact(ctx context.Context) (more bool, err error) {
 	select {
 	case n.removing <- struct{}{}:
 		defer n.removing.Unlock()
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	}
 	c, now := &n.compaction, n.now()
 	if wait := c.after.Sub(now); wait > 0 && wait <= keeperRetry { // or a clock was set back
-		return nil
+		return false, nil
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			c.after = now.Add(keeperRetry)
 		}
 	}()
 	segments := n.log.Segments()
 	last, closed := segments[len(segments)-1], segments[:len(segments)-1]
 	if segments[0].First < c.tryAt || len(closed) == c.closed && last.Next < c.looked+1+uint64(n.lasts.size.Load())/lookShare {
-		return nil
+		return false, nil
 	}
 	a, err := n.alive(ctx)
 	switch {
 	case errors.Is(err, bus.ErrTooManySubjects):
 		c.tooMany(n.name, segments[0].First, last.Next)
-		return nil
+		return false, nil
 	case errors.Is(err, errFrozen): // the log takes no more, and says so elsewhere
-		return nil
+		return false, nil
 	case err != nil:
-		return err
+		return false, err
 	}
 	c.tryAt = 0
 	c.forget(segments[0].First)
 	for _, s := range closed {
-		if err := n.compactOne(ctx, s, a); err != nil {
-			return err
+		if did, err := n.compactOne(ctx, s, a); did || err != nil {
+			return did, err
 		}
 	}
 	c.looked, c.closed = a.next, len(closed)
 	if _, pays := n.pays(last, a); pays && last.Bytes >= c.longEnough(len(closed)) {
-		return n.log.Roll(ctx) // it is looked at again behind that
+		return true, n.log.Roll(ctx)
 	}
-	return nil
+	return false, nil
 }
 
 // tooMany says once that nothing is compacted, and puts off the next try until half of
@@ -153,31 +154,31 @@ func (n *namespace) pays(s immuta.Segment, a *alive) (kept []uint64, pays bool) 
 	return kept, dead > 0 && 2*dead >= left
 }
 
-// compactOne writes a segment anew when that pays.
-func (n *namespace) compactOne(ctx context.Context, s immuta.Segment, a *alive) error {
+// compactOne writes a segment anew when that pays, and reports whether it did.
+func (n *namespace) compactOne(ctx context.Context, s immuta.Segment, a *alive) (did bool, err error) {
 	c := &n.compaction
 	kept, pays := n.pays(s, a)
 	if !pays || c.bad[s.First] || s.Next > a.next || a.unsure(s) {
-		return nil
+		return false, nil
 	}
 	if _, known := c.left[s.First]; !known {
 		// Perhaps it was compacted by an earlier process: then it is short.
-		did, err := n.rewrite(ctx, s.First, func(uint64, time.Time, []byte) uint8 { return 0 })
+		read, err := n.rewrite(ctx, s.First, func(uint64, time.Time, []byte) uint8 { return 0 })
 		if err != nil {
-			return c.refused(n, s, err)
+			return false, c.refused(n, s, err)
 		}
-		c.left[s.First] = did.Kept
+		c.left[s.First] = read.Kept
 		if _, pays = n.pays(s, a); !pays {
-			return nil
+			return false, nil
 		}
 	}
 	if c.unsynced { // what made them needless must not be taken back by a power cut
 		if err := n.log.Roll(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 	held := uint64(0) // beside those that are kept for what they are
-	did, err := n.rewrite(ctx, s.First, func(index uint64, _ time.Time, record []byte) uint8 {
+	written, err := n.rewrite(ctx, s.First, func(index uint64, _ time.Time, record []byte) uint8 {
 		if _, newest := slices.BinarySearch(kept, index); newest {
 			return 0
 		}
@@ -192,10 +193,10 @@ func (n *namespace) compactOne(ctx context.Context, s immuta.Segment, a *alive) 
 		return reason
 	})
 	if err != nil {
-		return c.refused(n, s, err)
+		return false, c.refused(n, s, err)
 	}
-	c.left[s.First] = did.Kept - min(held, did.Kept)
-	return nil
+	c.left[s.First] = written.Kept - min(held, written.Kept)
+	return true, nil
 }
 
 // releaseSlack is how long after it was due an event that waits may still be on its

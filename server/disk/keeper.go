@@ -109,7 +109,11 @@ func (k *keeper) pass(ctx context.Context) (again time.Duration) {
 		err := n.retain(ctx, *r, k.now())
 		if r.Compact {
 			again = min(again, compactEvery)
-			err = errors.Join(err, n.compact(ctx))
+			more, failed := n.compact(ctx)
+			if more {
+				again = 0
+			}
+			err = errors.Join(err, failed)
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, immuta.ErrClosed) {
 			again = min(again, keeperRetry)

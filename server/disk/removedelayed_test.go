@@ -104,7 +104,7 @@ func TestCompactingTakesNothingThatWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.log("orders").compaction.looked = 0
-		compactNow(t, e)
+		compactAll(t, e)
 		events, _ := left(t, e)
 		for i := range events {
 			kept = append(kept, events[i].Index)
@@ -147,7 +147,7 @@ func TestAnExpiredEventThatIsNotTheNewestIsRemovedAsThat(t *testing.T) {
 	if err := e.log("orders").log.Roll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	compactNow(t, e)
+	compactAll(t, e)
 	if got := e.Inspect("orders").Removed; got.Expired != 1 || got.Compacted != 0 {
 		t.Errorf("got %+v removed, want 1 that had expired", got)
 	}

@@ -26,6 +26,7 @@ func RunRemoved(t *testing.T, open func(t *testing.T, dir string, namespaces ...
 		{"ADeletedEventIsSaidAndItsIndexStays", deletedIsSaid},
 		{"ASecondDeletionSaysSo", deletedTwice},
 		{"WhatIsNotThereIsNotDeleted", deleteUnknown},
+		{"ReadersThatAreOpenMeetWhatIsDeleted", deletedUnderReaders},
 		{"TheLastOfASubjectIsTheNewestThatIsLeft", deletedLast},
 		{"DeletingAndCompactingAreLikeAModelOverReopening", func(t *testing.T, open Open) { removalsLikeAModel(t, open, compact) }},
 	} {
@@ -75,6 +76,12 @@ func (m *remains) check(e server.Engine, from uint64) {
 	m.t.Helper()
 	r := e.Reader("orders", from)
 	defer r.Close()
+	m.follow(r, from)
+}
+
+// follow is check with a reader that stands at an index.
+func (m *remains) follow(r seeker, from uint64) {
+	m.t.Helper()
 	at := from
 	for {
 		got, err := r.Next()
@@ -216,6 +223,35 @@ func deletedTwice(t *testing.T, open Open) {
 	defer e.Close()
 	m.delete(e, 3, 5)
 	m.all(e)
+}
+
+// deletedUnderReaders deletes what readers that have read up to each place come to
+// next, or have behind them.
+func deletedUnderReaders(t *testing.T, open Open) {
+	for _, gone := range []uint64{1, 5, 10} {
+		e := start(t, open, "orders")
+		m := removals(t, e)
+		readers := make([]interface {
+			seeker
+			Close()
+		}, 11)
+		for at := range uint64(10) {
+			readers[at] = e.Reader("orders", 1)
+			for next := uint64(1); next <= at; {
+				got, err := readers[at].Next()
+				if err != nil {
+					t.Fatal(err)
+				}
+				next = got[len(got)-1].Index + 1
+			}
+			readers[at].Seek(at + 1)
+		}
+		m.delete(e, gone)
+		for at := range uint64(10) {
+			m.follow(readers[at], at+1)
+			readers[at].Close()
+		}
+	}
 }
 
 func deleteUnknown(t *testing.T, open Open) {
