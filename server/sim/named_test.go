@@ -17,7 +17,8 @@ type named struct {
 	name     string
 	ns       string
 	patterns []string
-	words    []word // on its settings; the last sure one holds
+	words    []word    // on its settings; the last sure one holds
+	next     *settings // asked for, and not answered yet
 	made     time.Time
 	members  []*member
 	tasks    map[uint64]*task // of what was delivered, by index
@@ -247,9 +248,12 @@ func (w *world) change(n *named, rng *rand.Rand) {
 
 func (w *world) changeTo(n *named, before, s settings) {
 	body := fmt.Sprintf(`{"redelivery":%q,"redelivery_count":%d,"inflight":%d,"paused":%v}`, s.redelivery, s.count, s.inflight, s.paused)
+	n.next, n.window = &s, max(n.window, s.inflight)
 	a := w.do("PATCH", n.path(), body)
-	w.tracef("%s is changed to %+v: %d", n.name, s, a.status)
+	w.rest()
 	w.attendNamed(n)
+	n.next = nil
+	w.tracef("%s is changed to %+v: %d", n.name, s, a.status)
 	if n.say(s, a.status == 200); a.status != 200 {
 		w.mayFail(fmt.Sprintf("changing %s", n.name), a)
 		return

@@ -130,7 +130,7 @@ func (w *world) acknowledge(n *named, open []uint64) {
 		}
 	}
 	for part := range slices.Chunk(sayings, 20) {
-		if w.tell(part); w.failure != "" {
+		if w.tell(part, nil); w.failure != "" {
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"testing/synctest"
 	"time"
 )
 
@@ -38,6 +39,7 @@ func (n *named) known() (open, all []uint64) {
 
 // verdict says something of one event, or of several at the same time.
 func (w *world) verdict(n *named, rng *rand.Rand) {
+	w.attendNamed(n)
 	open, all := n.known()
 	if !n.now().there || len(all) == 0 {
 		return
@@ -57,11 +59,16 @@ func (w *world) verdict(n *named, rng *rand.Rand) {
 			break
 		}
 	}
-	w.tell(sayings)
+	var leaves *member
+	if len(n.members) > 0 && rng.IntN(3) == 0 {
+		leaves = n.members[rng.IntN(len(n.members))]
+	}
+	w.tell(sayings, leaves)
 }
 
 // workNamed acknowledges what somebody waits for, or all there is.
 func (w *world) workNamed(n *named) {
+	w.attendNamed(n)
 	open, _ := n.known()
 	if len(open) == 0 || !w.up || w.cut() || w.failure != "" || !n.connected() {
 		return
@@ -72,7 +79,7 @@ func (w *world) workNamed(n *named) {
 			s.t, s.verdict = t, "ack"
 		}
 	}
-	w.tell([]*saying{s})
+	w.tell([]*saying{s}, nil)
 }
 
 func sayingOf(n *named, t *task, rng *rand.Rand) *saying {
@@ -84,13 +91,19 @@ func sayingOf(n *named, t *task, rng *rand.Rand) *saying {
 }
 
 // tell sends what is said, all of it at the same time, and takes the answers in.
-func (w *world) tell(sayings []*saying) {
+// Meanwhile a connection may leave.
+func (w *world) tell(sayings []*saying, leaves *member) {
 	asked := time.Now()
 	var done sync.WaitGroup
 	for _, s := range sayings {
 		w.prepare(s)
 		client, query := w.client, s.query()
 		done.Go(func() { s.answer = request(client, "PUT", query, &trickle{text: s.body}) })
+	}
+	if leaves != nil {
+		synctest.Wait()
+		leaves.conn.cancel()
+		w.tracef("%s leaves", leaves.name)
 	}
 	done.Wait()
 	w.rest()
@@ -102,7 +115,8 @@ func (w *world) tell(sayings []*saying) {
 			return
 		}
 		for _, t := range s.about {
-			s.n.tasks[t.e.Index].said = false
+			t = s.n.tasks[t.e.Index]
+			t.said, t.guarded = false, false
 		}
 	}
 }
@@ -122,17 +136,23 @@ func (s *saying) query() string {
 // prepare notes what is said of which events, and what may come of it as soon as
 // it is sent.
 func (w *world) prepare(s *saying) {
+	now := time.Now()
 	for i, t := range s.n.tasks {
 		if i != s.t.e.Index && (s.verdict != "up_to" || i > s.t.e.Index) {
 			continue
 		}
 		s.about, t.said = append(s.about, t), true
+		if set := s.n.now(); t.life != w.lifeNow() || t.settled() || t.unsure || !s.n.connected() || w.over(s.n, t, set) {
+			t.earliest = minTime(t.earliest, now)
+		} else if s.verdict != "nak" && s.verdict != "wip" { // nobody else gets it while that is written down
+			t.earliest, t.guarded = now.Add(set.redelivery), true
+		}
 		if s.verdict == "ack" || s.verdict == "up_to" {
 			w.byTrace[t.e.TraceID].ackers[s.n.name] = true
 		}
 	}
 	if s.verdict == "nak" { // it may go out again before that is answered
-		s.t.earliest = minTime(s.t.earliest, time.Now().Add(s.delay))
+		s.t.earliest = minTime(s.t.earliest, now.Add(s.delay))
 	}
 	if p := w.byTrace[s.t.e.TraceID]; s.verdict == "ack" && s.t.e.ResponseSubject != "" && s.t.acked.IsZero() && !s.t.unsure {
 		s.body = fmt.Sprintf(`{"re":%d,"from":%q}`, s.t.e.Index, s.n.name)
@@ -166,6 +186,7 @@ func (s *saying) heard(w *world, asked time.Time) {
 		if p := w.byTrace[t.e.TraceID]; s.body != "" && p.conn != nil {
 			p.told = append(p.told, s.body)
 		}
+		t.unsure = t.unsure || late && s.verdict != "ack" && s.verdict != "up_to" // a dead letter may be under way
 		s.taken(w, t, asked, set)
 	}
 	if s.verdict == "up_to" {
@@ -197,6 +218,7 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 		t.acked = now
 		s.n.letters[letterKey{t.e.Index, w.lifeNow()}]++
 	case t != s.t: // it went out again meanwhile
+	case s.verdict == "wip" && t.holder != nil && !t.holder.gone.IsZero() && !t.holder.gone.Before(asked): // it left behind it
 	case s.verdict == "wip":
 		if h := t.holder; h == nil || !h.leased && !h.gone.IsZero() || t.delayed {
 			t.holder, t.delayed = &member{name: "nobody", leased: true}, false

@@ -23,6 +23,7 @@ type task struct {
 	unsure  bool      // it may be settled, or not,
 	claimed bool      // and not as a dead letter
 	said    bool      // something is being said of it
+	guarded bool      // and nobody gets it meanwhile
 	dying   bool      // it has had its last attempt
 	due     time.Time // since when
 	kept    bool      // and must be a dead letter by now
@@ -72,6 +73,10 @@ func (w *world) refusedNamed(n *named, m *member, status int) {
 // given checks one delivery, which was between two moments.
 func (w *world) given(n *named, m *member, e *wire, from, at time.Time) {
 	s, attempt := n.now(), max(e.Attempt, 1)
+	or := s
+	if n.next != nil {
+		or = *n.next
+	}
 	w.tracef("%s gets %d attempt %d", m.name, e.Index, attempt)
 	t := n.tasks[e.Index]
 	if t == nil {
@@ -92,15 +97,15 @@ func (w *world) given(n *named, m *member, e *wire, from, at time.Time) {
 		w.failf("%s got %d, which %s had given up", m.name, e.Index, n.name)
 	case again && !t.unsure && attempt != most, attempt > most, attempt < t.noted+1:
 		w.failf("%s got attempt %d of %d after attempt %d (%d are noted)", m.name, attempt, e.Index, t.attempt, t.noted)
-	case s.count > 0 && attempt > s.count:
+	case s.count > 0 && or.count > 0 && attempt > max(s.count, or.count):
 		w.failf("%s got attempt %d of %d, at most %d are wanted", m.name, attempt, e.Index, s.count)
-	case (out || t.delayed) && at.Before(t.earliest):
+	case (out || t.delayed || t.guarded) && at.Before(t.earliest):
 		w.failf("%s got %d %s before anybody but %s may have it", m.name, e.Index, t.earliest.Sub(at), t.who())
-	case s.paused && from.After(n.since):
+	case s.paused && or.paused && from.After(n.since):
 		w.failf("%s got %d, and %s is paused", m.name, e.Index, n.name)
 	}
-	n.tasks[e.Index] = &task{e: e, attempt: attempt, noted: t.noted, life: w.lifeNow(), holder: m, sent: at, earliest: from.Add(s.redelivery), latest: at.Add(s.redelivery), doubt: t.doubt, said: t.said}
-	if s.count > 0 && attempt == s.count {
+	n.tasks[e.Index] = &task{e: e, attempt: attempt, noted: t.noted, life: w.lifeNow(), holder: m, sent: at, earliest: from.Add(min(s.redelivery, or.redelivery)), latest: at.Add(max(s.redelivery, or.redelivery)), doubt: t.doubt, said: t.said}
+	if attempt == s.count || attempt == or.count {
 		n.letters[letterKey{e.Index, w.lifeNow()}]++
 	}
 	if busy := n.out(at); busy > n.window {
@@ -149,8 +154,8 @@ func (w *world) spent(t *task, s settings) bool {
 // over reports whether an event may have been given up.
 func (w *world) over(n *named, t *task, s settings) bool {
 	due := n.dueAt(t)
-	if t.doubt {
-		due = t.earliest
+	if t.doubt || t.delayed { // the latest is not the only time that it can be due
+		due = minTime(due, t.earliest)
 	}
 	return t.dying || w.spent(t, s) && !time.Now().Before(due)
 }
