@@ -116,6 +116,10 @@ func FuzzAnyFile(f *testing.F) {
 	f.Add(plain.log[:127], false)
 	f.Add(make([]byte, 4096), true)
 	f.Add([]byte{}, false)
+	thin, _ := thinned(f, immuta.Options{})
+	f.Add(thin[closedFile(1)], false)
+	thin, _ = thinned(f, sealed.o)
+	f.Add(thin[closedFile(1)], true)
 	f.Fuzz(func(t *testing.T, file []byte, seal bool) {
 		o := plain.o
 		if seal {
@@ -130,7 +134,7 @@ func FuzzAnyFile(f *testing.F) {
 			return
 		}
 		defer l.Close()
-		records, err := all(l)
+		records, _, err := left(l)
 		if good := verifyErr == nil && len(report.Damage) == 0; good != (err == nil) || good && report.Records != uint64(len(records)) {
 			t.Fatalf("read %d records and %v; verify says %+v, %v", len(records), err, report, verifyErr)
 		}

@@ -123,7 +123,7 @@ func (m *model) Trim(t *rapid.T) {
 	before := rapid.Uint64Range(1, next).Draw(t, "before")
 	got, err := m.log.Trim(before)
 	first, end := m.log.Bounds()
-	if err != nil || first > max(before, was) || first < was || got.Records != first-was || end != next {
+	if err != nil || first > max(before, was) || first < was || got.Records != first-was || end < next {
 		t.Fatalf("before %d: got %+v and %v, and the first record %d, which was %d", before, got, err, first, was)
 	}
 	if m.first = int(first - 1); first > was {
@@ -144,7 +144,7 @@ func (m *model) Read(t *rapid.T) {
 		r.Seek(next)
 		for range rapid.IntRange(1, 100).Draw(t, "blocks") {
 			b, err := r.Next()
-			if err == io.EOF && next == end {
+			if err == io.EOF && next >= end { // a roll may have shown more by now
 				break
 			}
 			if gone, is := errors.AsType[*immuta.RemovedError](err); is {
@@ -173,6 +173,9 @@ func (m *model) IndexAt(t *rapid.T) {
 	visible := m.times[m.first : next-1]
 	want := uint64(m.first+sort.Search(len(visible), func(i int) bool { return !visible[i].Before(at) })) + 1
 	got, err := m.log.IndexAt(at)
+	if _, now := m.log.Bounds(); now != next { // a roll has shown more meanwhile
+		return
+	}
 	for got < want && err == nil && m.removed[got] != 0 { // their own times are gone
 		got++
 	}

@@ -24,7 +24,7 @@ type Rewritten struct {
 // be removed nothing is written.
 //
 // remove is called once for each record that is left, in order, by the goroutine
-// that called Rewrite. It must not keep the record, and must not call Rewrite, Trim or Close.
+// that called Rewrite. It must not keep the record, and must not call Rewrite or Close, which wait for it.
 //
 // When Rewrite returns nil, the content of what it has removed is in no file that
 // the log reads, whatever happens to the power. What a repair or the recovery has
