@@ -59,6 +59,24 @@ func (n *namespace) findStranger(ctx context.Context, id string) (uint64, error)
 	return 0, n.unknown(id)
 }
 
+// deliveryOf returns where an event was delivered that waited at an index; 0: nowhere
+// yet. Other events may have its id.
+func (n *namespace) deliveryOf(ctx context.Context, id string, waited uint64) (uint64, error) {
+	if err := n.ids.await(ctx); err != nil {
+		return 0, err
+	}
+	for at, ok := n.ids.next(id, waited); ok; at, ok = n.ids.next(id, at) {
+		is, timing, err := n.holds(at, id)
+		if err != nil {
+			return 0, err
+		}
+		if is && timing != nil && timing.Published == waited {
+			return at, nil
+		}
+	}
+	return 0, nil
+}
+
 // holds reports whether the event at the index has this id, and its timing. The
 // index of ids is derived, and two ids may have one hash, so it is never taken at
 // its word.

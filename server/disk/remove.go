@@ -109,15 +109,14 @@ func (n *namespace) doom(ctx context.Context, indexes []uint64) (all []doomed, e
 			return nil, err
 		}
 		all = append(all, d)
-		if first, _ := n.log.Bounds(); twin == index || twin < first {
-			continue
+		if first, _ := n.log.Bounds(); twin < first {
+			continue // 0, or deleted
 		}
-		// Of an event that waits another one may have the id.
-		if other, back, err := n.doomOne(ctx, r, twin); err != nil {
+		other, _, err := n.doomOne(ctx, r, twin)
+		if err != nil {
 			return nil, err
-		} else if back == index || twin < index {
-			all = append(all, other)
 		}
+		all = append(all, other)
 	}
 	slices.SortFunc(all, func(a, b doomed) int { return cmp.Compare(a.index, b.index) })
 	return slices.CompactFunc(all, func(a, b doomed) bool { return a.index == b.index }), nil
@@ -148,11 +147,11 @@ func (n *namespace) doomOne(ctx context.Context, r *immuta.Reader, index uint64)
 	switch e := (bus.Event{Timing: rec.timed()}); {
 	case e.Waits():
 		d.waits = true
-		twin, err = n.findStranger(ctx, rec.id())
+		twin, err = n.deliveryOf(ctx, rec.id(), index)
 	case e.Timing != nil && e.Timing.Published != 0:
 		d.due, twin = true, e.Timing.Published
 	}
-	return d, twin, err // of one that waits still, its own index
+	return d, twin, err
 }
 
 func (n *namespace) notKept(index uint64) error {

@@ -29,6 +29,13 @@ func inFiles(t *testing.T, dir, text string) bool {
 	return found
 }
 
+func wantWaiting(t *testing.T, e *Engine, want ...uint64) {
+	t.Helper()
+	if got, err := e.Delayed(t.Context(), "orders", 0, 1000); err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %d waiting, %v, want %d", got, err, want)
+	}
+}
+
 func TestAnEventThatIsDeletedWhileItWaitsIsNeverDelivered(t *testing.T) {
 	dir, o := t.TempDir(), Options{}
 	e := openTest(t, dir, o)
@@ -40,9 +47,7 @@ func TestAnEventThatIsDeletedWhileItWaitsIsNeverDelivered(t *testing.T) {
 		t.Fatalf("got %d deleted, %d before, %v, want 1", all, already, err)
 	}
 	for range 2 {
-		if got := checkDelays(t, e); !slices.Equal(got, []uint64{2}) {
-			t.Fatalf("got %d waiting, want 2", got)
-		}
+		wantWaiting(t, e, 2)
 		mustClose(t, e)
 		e = openTest(t, dir, o)
 	}
@@ -73,9 +78,7 @@ func TestDeletingAnEventThatWaitedDeletesItAtBothPlaces(t *testing.T) {
 		}
 		os.RemoveAll(filepath.Join(dir, derivedDir)) // and is made anew of what is there
 		e = openTest(t, dir, o)
-		if got := checkDelays(t, e); !slices.Equal(got, []uint64{2}) {
-			t.Errorf("by index %d: got %d waiting, want 2", by, got)
-		}
+		wantWaiting(t, e, 2)
 		mustClose(t, e)
 	}
 }
@@ -92,48 +95,52 @@ func TestADeletionLeavesAnotherEventOfTheSameIDAlone(t *testing.T) {
 	mustClose(t, e)
 }
 
-// TestCompactingTakesNothingThatWaits has an event of one subject that waits behind
-// newer ones, and one that was delivered and has newer ones.
+// TestCompactingTakesNothingThatWaits has events of one subject that wait, and then
+// one of them is delivered, while newer ones come.
 func TestCompactingTakesNothingThatWaits(t *testing.T) {
 	dir, now := t.TempDir(), dueBase
 	o := Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }, Retention: map[string]Retention{"orders": {Compact: true}}}
 	e := openTest(t, dir, o)
-	compact := func() (kept []uint64) {
+	compact := func(what string, want ...uint64) {
 		t.Helper()
+		for range 10 {
+			mustAppend(t, e, testEvent("orders.later", "0"))
+		}
 		if err := e.log("orders").log.Roll(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		e.log("orders").compaction.looked = 0
 		compactAll(t, e)
 		events, _ := left(t, e)
+		var got []uint64
 		for i := range events {
-			kept = append(kept, events[i].Index)
+			got = append(got, events[i].Index)
 		}
-		return kept
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %d kept, want %d", what, got, want)
+		}
 	}
-	mustAppend(t, e, putOff(10), putOff(7200), testEvent("orders.later", "3"), testEvent("orders.later", "4"))
-	if got := compact(); !slices.Equal(got, []uint64{1, 2, 4}) {
-		t.Errorf("got %d kept, want those that wait, and the newest", got)
-	}
+	mustAppend(t, e, putOff(10), putOff(7200))
+	compact("while both wait", 1, 2, 12)
 	now = dueBase.Add(time.Minute)
-	releaseAt(t, e, 60) // at 5
-	mustAppend(t, e, testEvent("orders.later", "6"))
-	if got := compact(); !slices.Equal(got, []uint64{1, 2, 5, 6}) {
-		t.Errorf("got %d kept, want what was due a minute ago at both places", got)
-	}
-	now = dueBase.Add(2 * time.Hour / 2).Add(time.Minute)
-	mustAppend(t, e, testEvent("orders.later", "7"))
-	compact()
-	mustAppend(t, e, testEvent("orders.later", "8"))
-	if got := compact(); !slices.Equal(got, []uint64{2, 8}) {
-		t.Errorf("got %d kept, want what waits, and the newest", got)
-	}
+	releaseAt(t, e, 60) // at 13
+	compact("a minute behind a delivery", 1, 2, 13, 23)
+	now = dueBase.Add(time.Hour + time.Minute)
+	mustAppend(t, e, putOff(7200), putOff(7200)) // so that the first file pays again
+	compact("an hour behind it", 1, 2, 13, 24, 25, 35)
+	mustClose(t, e)
+	os.RemoveAll(filepath.Join(dir, derivedDir)) // and is made anew of what is there
+	e = openTest(t, dir, o)
+	wantWaiting(t, e, 2, 24, 25)
+	releaseAt(t, e, 7200)
+	mustAppend(t, e, testEvent("orders.later", "0"))
+	now = dueBase.Add(10 * time.Hour)
+	e.log("orders").compaction.left = nil
+	compact("when all was delivered", 49)
 	mustClose(t, e)
 	os.RemoveAll(filepath.Join(dir, derivedDir))
 	e = openTest(t, dir, o)
-	if got := checkDelays(t, e); !slices.Equal(got, []uint64{2}) {
-		t.Errorf("got %d waiting, want 2", got)
-	}
+	wantWaiting(t, e)
 	mustClose(t, e)
 }
 
