@@ -31,13 +31,13 @@ type transfer struct {
 // delivery waits on where it is written, unless that is due by now.
 func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 	for i := range events {
-		one := events[i]
-		e := &one
-		if e.GivenIndex() != e.Index { // it was delivered, whatever the clock says here
-			e.Timing = &bus.Timing{ExpiresAt: e.Timing.ExpiresAt}
-		}
-		if err := e.SettleTiming(time.Now()); err != nil {
-			return err
+		e := &events[i]
+		if e.Timing != nil {
+			anew, err := timedAnew(*e)
+			if err != nil {
+				return err
+			}
+			e = &anew
 		}
 		namespace := bus.Namespace(e.Subject)
 		size := len(e.Payload)*4/3 + 512 // as JSON, at most
@@ -50,6 +50,15 @@ func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 		t.pending = append(t.pending, *e)
 	}
 	return nil
+}
+
+// timedAnew returns an event as it is published where it is written.
+func timedAnew(e bus.Event) (bus.Event, error) {
+	if e.GivenIndex() != e.Index { // it was delivered, whatever the clock says here
+		e.Timing = &bus.Timing{ExpiresAt: e.Timing.ExpiresAt}
+	}
+	err := e.SettleTiming(time.Now())
+	return e, err
 }
 
 // flush writes what is pending.
