@@ -26,7 +26,7 @@ type GapError struct {
 	ResumedIndex uint64    `json:"resumed_index"`        // where the stream goes on
 	Lost         uint64    `json:"lost"`                 // how many events are not there, 0 when that is not known
 	AtMost       bool      `json:"at_most,omitempty"`    // Lost is a bound: they could not be counted
-	Reason       string    `json:"reason"`               // damage, retention, other_log, ahead
+	Reason       string    `json:"reason"`               // damage, retention, deleted, other_log, ahead
 	RepairedAt   time.Time `json:"repaired_at,omitzero"` // of damage: since then the log says the gap itself, and they are gone for good; zero: it is not repaired
 }
 
