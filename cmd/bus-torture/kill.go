@@ -123,12 +123,21 @@ func (h *harness) kills(ctx context.Context, check, binary string, n int) error 
 	return nil
 }
 
+// rolling makes a log of many files, of 3 MiB each: closed ones are made, renamed
+// and found again while the ground goes. Nothing is deleted of it.
+const rolling = "48MiB,discard=new"
+
 // drawFlags gives each life another server: sealed or not, each durability,
-// several block sizes.
+// several block sizes, in one file or in many.
 func (l *life) drawFlags(number int, syncs []string) []string {
 	flags := []string{"--sync", syncs[number/2%len(syncs)], "--block-size", []string{"4096", "512", "65536"}[l.rand.IntN(3)]}
 	if number%2 == 1 {
 		flags = append(flags, "--secret-key", secret)
+	}
+	if l.rand.IntN(2) == 0 {
+		for _, namespace := range namespaces {
+			flags = append(flags, "--retention", namespace+"="+rolling)
+		}
 	}
 	return flags
 }
