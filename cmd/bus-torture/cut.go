@@ -78,7 +78,7 @@ func (h *harness) powerLife(ctx context.Context, check, binary string, number in
 	if err != nil {
 		return nil, 0, errors.Join(err, os.RemoveAll(l.dir))
 	}
-	l.server.dir = dataOn(v)
+	l.server.dir, l.room = dataOn(v), cutRoom
 	l.server.flags = l.drawFlags(number, []string{"always", "always", "interval=100ms"})
 	l.server.flags = append(l.server.flags, flags...)
 	p := &powered{life: l, volume: v}
@@ -191,8 +191,8 @@ func (p *powered) wait(ctx context.Context) error {
 func (p *powered) after(ctx context.Context, names []string) error {
 	var v verdict
 	for _, name := range names {
-		if _, err := os.Lstat(filepath.Join(p.server.dir, name)); err != nil {
-			v.wrong(&v.names, "%s was there when the server listened: %v", name, err)
+		if isGone(p.server.dir, name) {
+			v.wrong(&v.names, "%s was there when the server listened, and is gone", name)
 		}
 	}
 	err := p.server.start(ctx)
@@ -207,17 +207,36 @@ func (p *powered) after(ctx context.Context, names []string) error {
 	return err
 }
 
-// namesIn are the logs and their indexes. A name that a server has made and works
-// with is durable before it listens.
+// namesIn are the logs and, where they do not roll, their indexes. A name that a
+// server has made and works with is durable before it listens.
 func namesIn(dir string) ([]string, error) {
-	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
-	if err == nil && len(logs) != len(namespaces) {
-		err = fmt.Errorf("%w: got the logs %v when the server listened, want one for each of %v", errFault, logs, namespaces)
+	for _, namespace := range namespaces {
+		if !isThere(dir, namespace+".log") {
+			return nil, fmt.Errorf("%w: there is no %s.log when the server listened", errFault, namespace)
+		}
 	}
-	indexes, _ := filepath.Glob(filepath.Join(dir, "*.idx")) // the pattern is good
-	all := append(logs, indexes...)
+	all, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	if err == nil && len(all) == len(namespaces) {
+		indexes, _ := filepath.Glob(filepath.Join(dir, "*.idx")) // the pattern is good
+		all = append(all, indexes...)
+	}
 	for i, path := range all {
 		all[i] = filepath.Base(path)
 	}
 	return all, err
+}
+
+func isThere(dir, name string) bool {
+	_, err := os.Lstat(filepath.Join(dir, name))
+	return err == nil
+}
+
+// isGone reports whether a name that was there is not, nor in the hands of a roll
+// that was cut off: that has named the log as a closed segment, and its index with
+// it, and not yet the next one.
+func isGone(dir, name string) bool {
+	log := strings.TrimSuffix(name, ".idx")
+	log = strings.TrimSuffix(log, ".log")
+	closed, _ := filepath.Glob(filepath.Join(dir, log+".*.log")) // the pattern is good
+	return !isThere(dir, name) && (len(closed) == 0 || !strings.HasSuffix(name, ".idx") && !isThere(dir, log+".log.tmp"))
 }

@@ -41,6 +41,15 @@ func TestWhatIsNoPromiseToAPublisherNeedNotBeTold(t *testing.T) {
 	}
 }
 
+func TestOnlyZerosThatHadNoRoomNeedNotBeTold(t *testing.T) {
+	const zeros, frame = `7 pwrite64(8</d/a.log>, "\0\0\0\0\0"..., 4096, 512) = -1 `, `7 pwrite64(8</d/a.log>, "1BLK\1"..., 4096, 512) = -1 `
+	for text, told := range map[string]bool{zeros + "ENOSPC": false, zeros + "EIO": true, frame + "ENOSPC": true} {
+		if err := withStrace(t, text+" (INJECTED)\n").toldOf(0); (err != nil) != told {
+			t.Errorf("%s: got %v, want a fault: %t", text, err, told)
+		}
+	}
+}
+
 func TestStraceIsToldOfTheFilesOfTheLogsAlone(t *testing.T) {
 	got := strings.Join(injection{"fdatasync", "EIO", 3, true}.strace("strace", "out", "/d"), " ")
 	for _, want := range []string{"-e inject=fdatasync:error=EIO:when=3+", "-P /d ", "-P /d/a.log ", "-P /d/b.idx.tmp"} {

@@ -32,6 +32,7 @@ type life struct {
 	http    *http.Client
 	sum     verdict
 	release func() error // what stands below the directory, nil: nothing does
+	room    string       // what a log may have that rolls
 }
 
 func (h *harness) newLife(check, binary string, seed uint64, number int, flags ...string) (*life, error) {
@@ -40,7 +41,7 @@ func (h *harness) newLife(check, binary string, seed uint64, number int, flags .
 		return nil, err
 	}
 	l := &life{h: h, check: check, number: number, seed: seed, dir: dir, journal: newJournal(), http: newHTTP(),
-		rand: draw(check, seed, number)}
+		rand: draw(check, seed, number), room: killedRoom}
 	l.server, err = newServer(binary, filepath.Join(dir, "data"), filepath.Join(dir, "log"), flags...)
 	return l, err
 }
@@ -123,12 +124,25 @@ func (h *harness) kills(ctx context.Context, check, binary string, n int) error 
 	return nil
 }
 
+// A log of many files has closed ones that are made, renamed and found again while
+// the ground goes. Each is a sixteenth of what the log may have in all, which is
+// more than a life publishes: nothing is deleted of it.
+const (
+	killedRoom = "48MiB"
+	cutRoom    = "8MiB" // disks of their own are slow
+)
+
 // drawFlags gives each life another server: sealed or not, each durability,
-// several block sizes.
+// several block sizes, in one file or in many.
 func (l *life) drawFlags(number int, syncs []string) []string {
 	flags := []string{"--sync", syncs[number/2%len(syncs)], "--block-size", []string{"4096", "512", "65536"}[l.rand.IntN(3)]}
 	if number%2 == 1 {
 		flags = append(flags, "--secret-key", secret)
+	}
+	if l.rand.IntN(2) == 0 {
+		for _, namespace := range namespaces {
+			flags = append(flags, "--retention", namespace+"="+l.room+",discard=new")
+		}
 	}
 	return flags
 }
