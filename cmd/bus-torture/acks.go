@@ -162,7 +162,7 @@ func (s *shift) settled(ctx context.Context) error {
 			return err
 		}
 		switch {
-		case info.Behind == 0 && info.Unacked == 0 && info.AckFloor >= workEvents:
+		case info.Behind == 0 && info.Unacked == 0 && info.AckFloor >= uint64(workEvents+delayed(workEvents)): // those that were put off stand twice
 			return nil
 		case time.Now().After(deadline) || ctx.Err() != nil:
 			return fmt.Errorf("%w: with nobody but good workers this is not settled within %s: %s", errFault, patience, text)

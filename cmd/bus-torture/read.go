@@ -23,6 +23,8 @@ type event struct {
 	Payload json.RawMessage `json:"payload"`
 	Gap     json.RawMessage `json:"gap"`
 	Problem json.RawMessage `json:"problem"`
+
+	DeliverAt time.Time `json:"deliver_at"`
 }
 
 // name is what the publisher called it, "" when the payload is none of ours.

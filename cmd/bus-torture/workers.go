@@ -62,6 +62,9 @@ func (w *worker) connect(ctx context.Context) error {
 		if e.Gap != nil {
 			return fmt.Errorf("%w: a gap in a log that is whole: %s", errFault, e.Gap)
 		}
+		if early := time.Until(e.DeliverAt); early > 0 {
+			return fmt.Errorf("%w: %s came %s before it was due", errFault, e.Id, early)
+		}
 		w.ledger.deliver(e.Id, opened)
 		if left--; left == 0 && !w.good.Load() {
 			return errCut
@@ -160,6 +163,9 @@ func send(ctx context.Context, c *http.Client, method, url, body string) (text [
 	return bytes.TrimSpace(text), resp.StatusCode, err
 }
 
+// delayed is how many of the events are put off, for up to four seconds.
+func delayed(n int) int { return n / 10 }
+
 // provide publishes n events in batches, each again until it is answered: their
 // keys make one of it.
 func provide(ctx context.Context, c *http.Client, base string, n int) error {
@@ -167,7 +173,11 @@ func provide(ctx context.Context, c *http.Client, base string, n int) error {
 	for from := 0; from < n; from += most {
 		var events []map[string]any
 		for i := from; i < min(from+most, n); i++ {
-			events = append(events, map[string]any{"subject": "a.x", "payload": i, "key": fmt.Sprint("k", i)})
+			e := map[string]any{"subject": "a.x", "payload": i, "key": fmt.Sprint("k", i)}
+			if i%10 == 0 {
+				e["delay"] = fmt.Sprintf("%dms", 1+i*7919%4000)
+			}
+			events = append(events, e)
 		}
 		body, err := json.Marshal(events)
 		if err != nil {
