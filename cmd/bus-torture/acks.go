@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,16 +171,15 @@ func (s *shift) settled(ctx context.Context) error {
 
 // close reads the logs, here and after one more start, and has them judged.
 func (s *shift) close(ctx context.Context) error {
-	events, err := readAll(ctx, s.http, s.server.url(), "a")
+	events, err := readStream(ctx, s.http, s.server.url(), "a.x")
 	if err != nil {
 		return err
 	}
 	if len(events) != workEvents {
 		return fmt.Errorf("%w: there are %d events, want %d", errFault, len(events), workEvents)
 	}
-	var dead []event
-	query := url.Values{"subject": {"_dead_.a.work"}, "start": {"oldest"}, "until": {"newest"}}
-	if err := follow(ctx, s.http, s.server.url(), query, func(e event) error { dead = append(dead, e); return nil }); err != nil {
+	dead, err := readStream(ctx, s.http, s.server.url(), "_dead_.a.work")
+	if err != nil {
 		return err
 	}
 	if s.sum, err = s.ledger.judge(events, dead, s.kills); err != nil {

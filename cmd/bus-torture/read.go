@@ -43,15 +43,7 @@ func readAll(ctx context.Context, c *http.Client, base, namespace string) ([]eve
 	if err != nil {
 		return nil, err
 	}
-	var all []event
-	query := url.Values{"subject": {namespace + ".>"}, "start": {"oldest"}, "until": {"newest"}}
-	err = follow(ctx, c, base, query, func(e event) error {
-		if e.Gap != nil || e.Problem != nil {
-			return fmt.Errorf("%w: reading %s got %s%s", errFault, namespace, e.Gap, e.Problem)
-		}
-		all = append(all, e)
-		return nil
-	})
+	all, err := readStream(ctx, c, base, namespace+".>")
 	if err == nil && uint64(len(all)) < end {
 		err = fmt.Errorf("%w: reading %s got %d events, the server says it has %d", errFault, namespace, len(all), end)
 	}
@@ -94,6 +86,19 @@ func follow(ctx context.Context, c *http.Client, base string, query url.Values, 
 			return err
 		}
 	}
+}
+
+// readStream reads the events of a subject that were delivered so far.
+func readStream(ctx context.Context, c *http.Client, base, subject string) (all []event, err error) {
+	query := url.Values{"subject": {subject}, "start": {"oldest"}, "until": {"newest"}}
+	err = follow(ctx, c, base, query, func(e event) error {
+		if e.Gap != nil || e.Problem != nil {
+			return fmt.Errorf("%w: reading %s got %s%s", errFault, subject, e.Gap, e.Problem)
+		}
+		all = append(all, e)
+		return nil
+	})
+	return all, err
 }
 
 // tail is the index of the newest event, as the server says it.
