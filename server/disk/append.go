@@ -113,6 +113,7 @@ func (n *namespace) encode(events []bus.Event) (records [][]byte, size int, err 
 	buffer := make([]byte, 0, size)
 	records = make([][]byte, len(events))
 	for i := range events {
+		n.sees(events[i].Timing)
 		start := len(buffer)
 		if buffer, err = appendRecord(buffer, &events[i]); err != nil {
 			return nil, 0, atItem(err, i, len(events))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"slices"
 	"sort"
@@ -37,12 +38,11 @@ type compaction struct {
 	closeAt  int64
 	unsynced bool // what is readable may not be on stable storage
 
-	looked uint64            // end of the log at the last look that was finished
-	closed int               // segments then
-	left   map[uint64]uint64 // records in a closed segment, by its first index; of others there are at most as many as indexes
-	bad    map[uint64]bool   // segments that cannot be written anew, by their first index
-	after  time.Time         // not before then: it has failed
-	tryAt  uint64            // where the log has to begin before too many subjects may be fewer; 0: there are not too many
+	looked uint64              // end of the log at the last look that was finished
+	closed int                 // segments then
+	of     map[uint64]*segment // closed ones that were read, by their first index
+	after  time.Time           // not before then: it has failed
+	tryAt  uint64              // where the log has to begin before too many subjects may be fewer; 0: there are not too many
 }
 
 // alive is which events were the newest of their subjects, all at one moment.
@@ -83,7 +83,7 @@ func (n *namespace) compact(ctx context.Context) (more bool, err error) {
 	}()
 	segments := n.log.Segments()
 	last, closed := segments[len(segments)-1], segments[:len(segments)-1]
-	if segments[0].First < c.tryAt || len(closed) == c.closed && last.Next < c.looked+1+uint64(n.lasts.size.Load())/lookShare {
+	if segments[0].First < c.tryAt || len(closed) == c.closed && !c.due(now) && last.Next < c.looked+1+uint64(n.lasts.size.Load())/lookShare {
 		return false, nil
 	}
 	a, err := n.alive(ctx)
@@ -99,12 +99,12 @@ func (n *namespace) compact(ctx context.Context) (more bool, err error) {
 	c.tryAt = 0
 	c.forget(segments[0].First)
 	for _, s := range closed {
-		if did, err := n.compactOne(ctx, s, a); did || err != nil {
+		if did, err := n.compactOne(ctx, s, a, now); did || err != nil {
 			return did, err
 		}
 	}
 	c.looked, c.closed = a.next, len(closed)
-	if _, pays := n.pays(last, a); pays && last.Bytes >= c.longEnough(len(closed)) {
+	if n.pays(last, a, now) && last.Bytes >= c.longEnough(len(closed)) {
 		return true, n.log.Roll(ctx)
 	}
 	return false, nil
@@ -121,128 +121,15 @@ func (c *compaction) tooMany(namespace string, first, next uint64) {
 
 // forget drops what is known of segments that are deleted.
 func (c *compaction) forget(first uint64) {
-	if c.left == nil {
-		c.left, c.bad = make(map[uint64]uint64), make(map[uint64]bool)
+	if c.of == nil {
+		c.of = make(map[uint64]*segment)
 	}
-	for at := range c.left {
-		if at < first {
-			delete(c.left, at)
-		}
-	}
-	for at := range c.bad {
-		if at < first {
-			delete(c.bad, at)
-		}
-	}
+	maps.DeleteFunc(c.of, func(at uint64, _ *segment) bool { return at < first })
 }
 
 // longEnough is how long the open segment is at least when it is closed.
 func (c *compaction) longEnough(closed int) int64 {
 	return max(c.closeAt, min(mostSegment, c.closeAt<<min(closed/segmentsPerDouble, 20)))
-}
-
-// pays reports whether at least half of the events of a segment can go, and which
-// ones are to stay.
-func (n *namespace) pays(s immuta.Segment, a *alive) (kept []uint64, pays bool) {
-	next := min(s.Next, a.next)
-	left, known := n.compaction.left[s.First]
-	if !known {
-		left = next - s.First
-	}
-	kept = a.within(s.First, next)
-	dead := left - min(left, uint64(len(kept)))
-	return kept, dead > 0 && 2*dead >= left
-}
-
-// compactOne writes a segment anew when that pays, and reports whether it did.
-func (n *namespace) compactOne(ctx context.Context, s immuta.Segment, a *alive) (did bool, err error) {
-	c := &n.compaction
-	kept, pays := n.pays(s, a)
-	if !pays || c.bad[s.First] || s.Next > a.next || a.unsure(s) {
-		return false, nil
-	}
-	if _, known := c.left[s.First]; !known {
-		// Perhaps it was compacted by an earlier process: then it is short.
-		read, err := n.rewrite(ctx, s.First, func(uint64, time.Time, []byte) uint8 { return 0 })
-		if err != nil {
-			return false, c.refused(n, s, err)
-		}
-		c.left[s.First] = read.Kept
-		if _, pays = n.pays(s, a); !pays {
-			return false, nil
-		}
-	}
-	if c.unsynced { // what made them needless must not be taken back by a power cut
-		if err := n.log.Roll(ctx); err != nil {
-			return false, err
-		}
-	}
-	held := uint64(0) // beside those that are kept for what they are
-	written, err := n.rewrite(ctx, s.First, func(index uint64, _ time.Time, record []byte) uint8 {
-		if _, newest := slices.BinarySearch(kept, index); newest {
-			return 0
-		}
-		rec, err := parseRecord(record)
-		if err != nil {
-			return 0 // nobody knows what it is
-		}
-		reason, stays := n.needless(rec.timed())
-		if stays {
-			held++
-		}
-		return reason
-	})
-	if err != nil {
-		return false, c.refused(n, s, err)
-	}
-	c.left[s.First] = written.Kept - min(held, written.Kept)
-	return true, nil
-}
-
-// releaseSlack is how long after it was due an event that waits may still be on its
-// way to its delivery, for all that is known.
-const releaseSlack = time.Hour
-
-// needless returns why a record goes that is not the newest of its subject. One that
-// waits stays until it was surely delivered; and what was delivered of it stays as
-// long as it does, or it would be taken for one that still waits. held says that it
-// stays for that.
-func (n *namespace) needless(t *bus.Timing) (reason uint8, held bool) {
-	switch e := (bus.Event{Timing: t}); {
-	case t == nil: // nearly always
-	case e.Waits() && t.DeliverAt.After(n.now().Add(-releaseSlack)):
-		return 0, true
-	case t.Published != 0 && n.isThere(t.Published):
-		return 0, true
-	case e.Expired(n.now()):
-		return reasonExpired, false
-	}
-	return reasonCompacted, false
-}
-
-// isThere reports whether there is an event at an index, as far as it can be read.
-func (n *namespace) isThere(index uint64) bool {
-	if first, _ := n.log.Bounds(); index < first {
-		return false
-	}
-	r := n.log.Reader(index)
-	defer r.Close()
-	_, err := r.Next()
-	_, removed := errors.AsType[*immuta.RemovedError](err)
-	return !removed
-}
-
-// refused lets a segment be that cannot be written anew, when that will not pass.
-func (c *compaction) refused(n *namespace, s immuta.Segment, err error) error {
-	if errors.Is(err, immuta.ErrNoSegment) {
-		return nil
-	}
-	if _, damaged := errors.AsType[*immuta.CorruptError](err); !damaged {
-		return err
-	}
-	c.bad[s.First] = true
-	c.logger.Warn("a segment is not compacted, because it is damaged", "namespace", n.name, "from", s.First, "next", s.Next, "error", err)
-	return nil
 }
 
 // unsure reports whether events of a segment could not be read when the newest ones

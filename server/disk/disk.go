@@ -234,6 +234,7 @@ type namespace struct {
 	removed     [mostReason + 1]atomic.Uint64 // events, by reason
 	removing    turnstile                     // one removes at a time, and looks at what is newest
 	compaction  compaction
+	timed       atomic.Bool // there are events whose time will be over
 }
 
 func openNamespace(dir, name string, o Options) (*namespace, error) {

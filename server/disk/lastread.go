@@ -127,6 +127,7 @@ func (l *lasts) scan(to uint64) (t *lastTable, lost []bus.DamageError, at uint64
 		switch {
 		case err == nil:
 			for i := range events {
+				l.of.sees(events[i].Timing)
 				t.note(&events[i])
 			}
 			at, again = events[len(events)-1].Index+1, false

@@ -22,6 +22,12 @@ func (l *lasts) trimmed(first uint64) {
 	if slices.ContainsFunc(l.lost, func(d bus.DamageError) bool { return d.Next <= first }) {
 		l.lost = slices.DeleteFunc(slices.Clone(l.lost), func(d bus.DamageError) bool { return d.Next <= first })
 	}
+	l.shrink(first)
+}
+
+// shrink makes a table of the subjects that have an event at or behind an index, when
+// there are enough others. The caller holds the lock, and no commit is at hand.
+func (l *lasts) shrink(first uint64) {
 	gone := 0
 	for slot, last := range l.table.last {
 		if last < first && l.table.places[uint32(slot)] < first {

@@ -99,7 +99,7 @@ func TestADeletionLeavesAnotherEventOfTheSameIDAlone(t *testing.T) {
 // one of them is delivered, while newer ones come.
 func TestCompactingTakesNothingThatWaits(t *testing.T) {
 	dir, now := t.TempDir(), dueBase
-	o := Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }, Retention: map[string]Retention{"orders": {Compact: true}}}
+	o := Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }}
 	e := openTest(t, dir, o)
 	compact := func(what string, want ...uint64) {
 		t.Helper()
@@ -135,7 +135,7 @@ func TestCompactingTakesNothingThatWaits(t *testing.T) {
 	releaseAt(t, e, 7200)
 	mustAppend(t, e, testEvent("orders.later", "0"))
 	now = dueBase.Add(10 * time.Hour)
-	e.log("orders").compaction.left = nil
+	e.log("orders").compaction.of = nil
 	compact("when all was delivered", 49)
 	mustClose(t, e)
 	os.RemoveAll(filepath.Join(dir, derivedDir))
@@ -146,7 +146,7 @@ func TestCompactingTakesNothingThatWaits(t *testing.T) {
 
 func TestAnExpiredEventThatIsNotTheNewestIsRemovedAsThat(t *testing.T) {
 	now := dueBase
-	e := openTest(t, t.TempDir(), Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }, Retention: map[string]Retention{"orders": {Compact: true}}})
+	e := openTest(t, t.TempDir(), Options{Namespaces: []string{"orders"}, closeAt: 1, Now: func() time.Time { return now }})
 	offered := testEvent("orders.offered", "1")
 	offered.Timing = &bus.Timing{ExpiresAt: dueBase.Add(time.Minute)}
 	mustAppend(t, e, offered, testEvent("orders.offered", "2"))
