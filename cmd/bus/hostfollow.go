@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"example.com/bus"
 	"example.com/bus/client"
@@ -21,8 +22,17 @@ func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, take fun
 	if from > 0 {
 		start = "#" + strconv.FormatUint(from, 10)
 	}
-	each := func(events []bus.Event) error { return take(batch{events, events[0].Index}) }
-	_, _, err := s.stream(ctx, w, each, s.moved, client.WithStartFrom(start), client.WithConnection(s.connection))
+	r, _, err := s.begin(ctx, w, from, take)
+	if err != nil {
+		return err
+	}
+	r.problem = s.moved
+	following, stop := context.WithCancel(ctx)
+	var behind sync.WaitGroup
+	behind.Go(func() { r.catchUp(following) })
+	_, err = r.run(ctx, client.WithStartFrom(start), client.WithConnection(s.connection))
+	stop()
+	behind.Wait()
 	if err != nil {
 		return err
 	}
@@ -47,15 +57,19 @@ func (s *hostSource) moved(w wanted, err error) error {
 
 // last asks for the index of the newest event.
 func (s *hostSource) last(ctx context.Context, namespace string) (uint64, error) {
+	info, err := s.info(ctx, namespace)
+	return info.Last, err
+}
+
+func (s *hostSource) info(ctx context.Context, namespace string) (info bus.NamespaceInfo, err error) {
 	body, err := s.ask(ctx, namespace, 64<<10)
 	if err != nil {
-		return 0, err
+		return info, err
 	}
-	var info bus.NamespaceInfo
 	if err := json.Unmarshal(body, &info); err != nil || info.Name != namespace {
-		return 0, fmt.Errorf("%s answered %.80q, wanted what it says of namespace %s; is it a bus server?", shown(s.url), body, namespace)
+		return info, fmt.Errorf("%s answered %.80q, wanted what it says of namespace %s; is it a bus server?", shown(s.url), body, namespace)
 	}
-	return info.Last, nil
+	return info, nil
 }
 
 // byID stands before an id where an index may stand as well: a publisher may
@@ -81,18 +95,13 @@ func (s *hostSource) rest(ctx context.Context, w wanted, from uint64) (bool, err
 	if len(w.patterns) == 0 {
 		return true, nil
 	}
-	found := errors.New("one is enough")
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	one := func([]bus.Event) error { return found }
-	_, gaps, err := s.stream(ctx, w, one, func(wanted, error) error { return nil }, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
+	options := []client.GetOption{client.WithStartFrom("#" + strconv.FormatUint(from, 10)), client.WithUntilNewest()}
+	for range s.client.Get(ctx, append(options, w.subjects()...)...) {
+		return true, nil // one is enough, and what is missing may have been one
 	}
-	if errors.Is(err, found) {
-		return true, nil
-	}
-	return gaps, err
+	return false, context.Cause(ctx)
 }
 
 // ask reads what the server says at a path below its namespaces.

@@ -18,19 +18,17 @@ type hostSource struct {
 	url     string
 	client  *client.Client
 	damages *damages
-	ends    map[string]uint64 // index of the newest event, when namespaces was asked
 
 	connection func(error) // told when a stream that is followed is lost, and nil when it is back
 }
 
 // newHostSource connects to nothing.
 func newHostSource(url string, d *damages) *hostSource {
-	return &hostSource{url: url, client: client.NewClient(url), damages: d, ends: make(map[string]uint64), connection: func(error) {}}
+	return &hostSource{url: url, client: client.NewClient(url), damages: d, connection: func(error) {}}
 }
 
 func (s *hostSource) close() error { return nil }
 
-// namespaces also notes how far each goes, to know a stream that ended early.
 func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	infos, err := namespacesOf(ctx, s.url)
 	if err != nil {
@@ -39,7 +37,6 @@ func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	var list []string
 	for _, info := range infos {
 		list = append(list, info.Name)
-		s.ends[info.Name] = info.Last
 	}
 	return list, nil
 }
@@ -103,7 +100,11 @@ func readNamespaces(body io.Reader) ([]bus.NamespaceInfo, error) {
 // read leaves the matching to the server. The client takes up a broken
 // connection by itself.
 func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) error) error {
-	reached, gaps, err := s.stream(ctx, w, take, s.problem, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
+	r, last, err := s.begin(ctx, w, 0, func(b batch) error { return take(b.events) })
+	if err != nil {
+		return hostError(err, s.url)
+	}
+	gaps, err := r.run(ctx, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
 	if err != nil {
 		return err
 	}
@@ -111,53 +112,10 @@ func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) 
 		return context.Cause(ctx)
 	}
 	// A stream that ends early must not pass for a whole one.
-	if last := s.ends[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last {
-		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
+	if err := r.fill(ctx, last+1); !errors.Is(err, errHole) || gaps {
+		return err
 	}
-	return nil
-}
-
-// stream hands over what a stream brings until that ends, and returns the last
-// index, and whether there were gaps.
-func (s *hostSource) stream(ctx context.Context, w wanted, take func([]bus.Event) error, problem func(wanted, error) error, options ...client.GetOption) (reached uint64, gaps bool, err error) {
-	for _, p := range w.patterns {
-		options = append(options, client.WithSubject(p.String()))
-	}
-	if len(w.patterns) == 0 {
-		options = append(options, client.WithSubject(w.namespace+".>"))
-	}
-	jump := true
-	for event, err := range s.client.Get(ctx, options...) {
-		if err != nil {
-			gaps, jump = true, true
-			if err := problem(w, err); err != nil {
-				return reached, gaps, err
-			}
-			continue
-		}
-		if err := s.follows(w, &event.Event, reached, jump); err != nil {
-			return reached, gaps, err
-		}
-		reached, jump = event.Index, false
-		if err := take([]bus.Event{event.Event}); err != nil {
-			return reached, gaps, err
-		}
-	}
-	return reached, gaps, nil
-}
-
-// follows refuses an event that cannot come after the one at index reached: what
-// is copied must be the log, whatever the server is. jump says that events may
-// be missing before it.
-func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) error {
-	where := fmt.Sprintf("%s sent an event of %q at index %d behind index %d of %s", shown(s.url), e.Subject, e.Index, reached, w.namespace)
-	switch {
-	case bus.Namespace(e.Subject) != w.namespace || !w.match(e.Subject):
-		return fmt.Errorf("%s, which was not asked for; is it a bus server?", where)
-	case e.Index <= reached || !jump && len(w.patterns) == 0 && e.Index != reached+1:
-		return fmt.Errorf("%s, which is out of order; is it a bus server?", where)
-	}
-	return nil
+	return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, r.next-1, last)
 }
 
 // problem decides what a gap means: what retention has deleted is not missing,
