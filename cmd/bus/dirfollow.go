@@ -41,13 +41,21 @@ func openFollowed(path, namespace string, ring *crypto.Keyring, d *damages) (*di
 // follow reads to the end, and again after each change: what a server appends is
 // seen by who opens the log anew, which takes as long for a long log as for a
 // short one.
-func (s *dirSource) follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error {
+func (s *dirSource) follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error {
+	newest := last
+	each := func(b batch) error {
+		newest = &b.events[len(b.events)-1]
+		return take(w.only(b))
+	}
 	for {
 		seen, _ := os.Stat(s.path) // before it is opened: what comes later is a change
 		if err := s.renew(w.namespace, from); err != nil {
 			return err
 		}
-		next, err := s.readOn(ctx, w, from, take)
+		if err := s.stillThere(ctx, w.namespace, newest); err != nil {
+			return err
+		}
+		next, err := s.readOn(ctx, wanted{namespace: w.namespace}, from, each)
 		if err != nil {
 			return err
 		}
@@ -74,6 +82,28 @@ func (s *dirSource) renew(namespace string, from uint64) error {
 		return &movedError{fmt.Sprintf("namespace %s of the source ends at index %d, %d were copied", namespace, next-1, from-1)}
 	}
 	return nil
+}
+
+// stillThere makes sure that a log which is as long as before is the one that was
+// read: one that was put back from an older copy may have grown since. What retention
+// has deleted, or damage taken, says nothing.
+func (s *dirSource) stillThere(ctx context.Context, namespace string, newest *bus.Event) error {
+	if newest == nil {
+		return nil
+	}
+	have, err := s.event(ctx, namespace, strconv.FormatUint(newest.Index, 10))
+	if err != nil {
+		return unlessNotThere(err)
+	}
+	return unlessSame(have, newest, namespace)
+}
+
+// unlessSame is a *movedError when another event stands where one was read.
+func unlessSame(have, newest *bus.Event, namespace string) error {
+	if have.Id == newest.Id && have.Index == newest.Index && sameStored(have, newest) {
+		return nil
+	}
+	return &movedError{fmt.Sprintf("event %s of namespace %s of the source is another one now than was copied", newest.Id, namespace)}
 }
 
 // awaitChange returns when the file is no longer what was seen, and once when it

@@ -17,7 +17,7 @@ import (
 
 // follow begins at an index. A place that the server no longer has, or never had,
 // is for whoever knows what has been copied.
-func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error {
+func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error {
 	start := client.StartOldest
 	if from > 0 {
 		start = "#" + strconv.FormatUint(from, 10)
@@ -26,11 +26,15 @@ func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, take fun
 	if err != nil {
 		return err
 	}
-	r.problem = s.moved
+	r.problem, r.newest = s.moved, last
+	connected := func(err error) {
+		s.connection(err)
+		r.isAnew()
+	}
 	following, stop := context.WithCancel(ctx)
 	var behind sync.WaitGroup
 	behind.Go(func() { r.catchUp(following) })
-	_, err = r.run(ctx, client.WithStartFrom(start), client.WithConnection(s.connection))
+	_, err = r.run(ctx, client.WithStartFrom(start), client.WithConnection(connected))
 	stop()
 	behind.Wait()
 	if err != nil {

@@ -24,6 +24,11 @@ type hostReading struct {
 	mu    sync.Mutex // guards all below, and is held while take is called
 	next  uint64     // index of what comes next; with patterns, or later
 	asked uint64     // index of the last event that was asked for
+
+	// A server that comes back may have been put back from an older copy of its log,
+	// and have grown since: what was read last has to be there still.
+	newest *bus.Event // what was read last; nil: nothing
+	anew   bool       // it is not known whether it is still there
 }
 
 // errHole says that an event is missing and nobody said so.
@@ -91,8 +96,36 @@ func (r *hostReading) event(ctx context.Context, e *bus.Event) error {
 	if err != nil {
 		return err
 	}
-	r.next = e.Index + 1
+	return r.give(e)
+}
+
+// give hands an event on. The caller holds mu.
+func (r *hostReading) give(e *bus.Event) error {
+	r.next, r.newest = e.Index+1, e
 	return r.take(batch{[]bus.Event{*e}, e.Index})
+}
+
+// isAnew notes that the connection is another one than before.
+func (r *hostReading) isAnew() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.anew = true
+}
+
+// stillThere looks, on a connection that is another one, for what was read last. What
+// retention has deleted, or damage taken, says nothing. The caller holds mu.
+func (r *hostReading) stillThere(ctx context.Context) error {
+	if !r.anew || r.newest == nil {
+		return nil
+	}
+	have, err := r.src.event(ctx, r.wanted.namespace, strconv.FormatUint(r.newest.Index, 10))
+	if err == nil {
+		err = unlessSame(have, r.newest, r.wanted.namespace)
+	}
+	if err = unlessNotThere(err); err == nil {
+		r.anew = false
+	}
+	return err
 }
 
 // gap decides on what the stream says is missing, and goes on behind it.
@@ -118,8 +151,8 @@ func (r *hostReading) gap(ctx context.Context, err error) error {
 // fill asks for the events below an index that the stream has passed over. errHole
 // when one of them was to be delivered. The caller holds mu.
 func (r *hostReading) fill(ctx context.Context, below uint64) error {
-	if len(r.wanted.patterns) > 0 {
-		return nil
+	if err := r.stillThere(ctx); err != nil || len(r.wanted.patterns) > 0 {
+		return err
 	}
 	for r.next < below {
 		e, err := r.src.event(ctx, r.wanted.namespace, strconv.FormatUint(r.next, 10))
@@ -128,8 +161,8 @@ func (r *hostReading) fill(ctx context.Context, below uint64) error {
 		} else if err == nil && e.Timing == nil {
 			err = errHole
 		} else if err == nil {
-			r.asked, r.next = e.Index, e.Index+1
-			err = r.take(batch{[]bus.Event{*e}, e.Index})
+			r.asked = e.Index
+			err = r.give(e)
 		}
 		if err != nil {
 			return err
@@ -169,6 +202,7 @@ func (r *hostReading) catchUp(ctx context.Context) {
 			continue
 		}
 		r.mu.Lock()
+		r.anew = true           // the stream may be away, and somebody else answer
 		_ = r.fill(ctx, last+1) // whatever it is, the stream will say it, or the next try
 		r.mu.Unlock()
 	}

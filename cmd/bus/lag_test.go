@@ -159,7 +159,7 @@ func TestADirectoryThatEndsBeforeWhatWasCopiedIsLookedAtAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.close()
-	err = src.follow(t.Context(), wanted{namespace: "app"}, 9, func(batch) error { return context.Canceled })
+	err = src.follow(t.Context(), wanted{namespace: "app"}, 9, nil, func(batch) error { return context.Canceled })
 	if got, want := fmt.Sprint(err), "ends at index 2, 8 were copied"; !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s", got, want)
 	}

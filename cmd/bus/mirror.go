@@ -64,7 +64,7 @@ func (f *feed) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = f.copyFrom(ctx, p.from)
+		err = f.copyFrom(ctx, p)
 		moved, isMoved := errors.AsType[*movedError](err)
 		_, writing := errors.AsType[*targetError](err)
 		switch {
@@ -129,12 +129,12 @@ func (f *feed) went(p place) {
 
 // copyFrom reads and writes side by side, until one of them ends. What was read
 // before the source ended is written.
-func (f *feed) copyFrom(parent context.Context, from uint64) error {
+func (f *feed) copyFrom(parent context.Context, p place) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	read, ended := newAhead(), make(chan error, 1)
 	go func() {
-		err := f.src.follow(ctx, f.wanted, from, func(b batch) error { return read.put(ctx, b) })
+		err := f.src.follow(ctx, f.wanted, p.from, p.last, func(b batch) error { return read.put(ctx, b) })
 		close(read.arrived)
 		ended <- err
 	}()

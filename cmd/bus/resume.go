@@ -71,12 +71,18 @@ func newestCommon(ctx context.Context, src, target followed, namespace string, e
 		if err != nil {
 			return place{}, err
 		}
-		if !sameEvent(have, e) {
-			return place{}, fmt.Errorf("the id %s is that of event %d of the source, and of another event of the target, %d of %s: mirror into an empty target", e.Id, have.Index, at, namespace)
+		if !sameStored(have, e) {
+			return place{}, clash(have, e, namespace)
 		}
 		return place{last: have, at: at, behind: end - at}, nil
 	}
 	return place{}, nil
+}
+
+// clash refuses two logs that have one id for different events: the source has lost
+// its end, or was put back from an older copy, and gave the id anew.
+func clash(have, there *bus.Event, namespace string) error {
+	return fmt.Errorf("the id %s is that of event %d of the source, and of another event of the target, %d of %s: mirror into an empty target", there.Id, have.Index, there.Index, namespace)
 }
 
 // targetError is an error of the target where both ends are asked.
@@ -132,6 +138,9 @@ func alike(ctx context.Context, src, target followed, w wanted, p *place) (bool,
 		if err != nil || have.Id != there.Id {
 			return false, err
 		}
+		if !sameStored(have, there) {
+			return false, clash(have, there, w.namespace)
+		}
 	}
 	return true, nil
 }
@@ -163,6 +172,8 @@ func compare(ctx context.Context, src, target followed, w wanted, p *place, hurt
 				return nil
 			case !more:
 				return fmt.Errorf("the target lacks event %d of the source (%s of %s), or has it elsewhere, and has later ones: written now it would stand behind them; mirror into an empty target, or add what is missing out of order with bus copy, without --follow", e.Index, e.Id, w.namespace)
+			case have.Id == e.Id && !sameStored(e, have):
+				return clash(e, have, w.namespace)
 			case have.Id == e.Id:
 				found = true
 			default:

@@ -81,7 +81,7 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 		if err != nil {
 			return written{}, bus.AtLine(err, i+1)
 		}
-		if first, twice := seen[e.Id]; twice && !sameEvent(&events[first], e) {
+		if first, twice := seen[e.Id]; twice && !sameStored(&events[first], e) {
 			return written{}, bus.AtLine(bus.ErrInvalidEvent.With("the id %s stands for two different events: the source is not what bus wrote", e.Id), i+1)
 		} else if have || twice {
 			continue
@@ -197,6 +197,8 @@ func (s *hostSink) put(ctx context.Context, events []bus.Event) (did written, er
 		}
 		if !receipt.Duplicate {
 			did.stored++
+		} else if !sameMoment(receipt.Id, receipt.CreatedAt, events[i].CreatedAt) {
+			return did, fmt.Errorf("the id %s is that of another event of the server, at index %d of %s; write into another one", receipt.Id, receipt.Index, bus.Namespace(events[i].Subject))
 		}
 		did.last = receipt.Index
 	}

@@ -36,8 +36,9 @@ type followed interface {
 	read(ctx context.Context, w wanted, take func([]bus.Event) error) error
 	// follow hands out the events that match from an index on, or from the oldest
 	// with 0, and then those that come. It returns ctx's error when that ends, and a
-	// *movedError when what it has handed out is no longer what is there.
-	follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error
+	// *movedError when what it has handed out, or last, which was found there before
+	// (nil: none), is no longer what is there.
+	follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error
 	// last returns the index of the newest event, 0 when there is none.
 	last(ctx context.Context, namespace string) (uint64, error)
 	// event returns the event with an index, or with an id behind byID, or
@@ -70,6 +71,14 @@ type wanted struct {
 // match tells whether a subject is selected.
 func (w wanted) match(subject string) bool {
 	return len(w.patterns) == 0 || slices.ContainsFunc(w.patterns, func(p bus.Pattern) bool { return p.Match(subject) })
+}
+
+// only leaves the events of a batch that match. Without patterns it is as it was.
+func (w wanted) only(b batch) batch {
+	if len(w.patterns) > 0 {
+		b.events = slices.DeleteFunc(slices.Clone(b.events), func(e bus.Event) bool { return !w.match(e.Subject) })
+	}
+	return b
 }
 
 // selectionFlags narrow what is dumped or copied.
@@ -224,10 +233,7 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 			return next, err
 		}
 		next = events[len(events)-1].Index + 1
-		if len(w.patterns) > 0 {
-			events = slices.DeleteFunc(slices.Clone(events), func(e bus.Event) bool { return !w.match(e.Subject) })
-		}
-		if err := take(batch{events, next - 1}); err != nil {
+		if err := take(w.only(batch{events, next - 1})); err != nil {
 			return next, err
 		}
 	}
