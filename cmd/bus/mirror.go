@@ -170,6 +170,9 @@ func (f *feed) writeArrived(ctx context.Context, read *ahead) error {
 // write is that of the sink, with patience. To send the same events again is
 // harmless: the target knows their ids.
 func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
+	if ctx.Err() != nil {
+		return all, context.Cause(ctx)
+	}
 	tried := false
 	err = f.drain.patiently(ctx, func() error {
 		if tried {
@@ -178,6 +181,8 @@ func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) 
 			}
 		}
 		tried = true
+		ctx, done := toItsEnd(ctx)
+		defer done()
 		did, err := f.sink.write(ctx, namespace, events)
 		all.stored, all.lost, all.last = all.stored+did.stored, did.lost, did.last
 		return err
@@ -191,6 +196,19 @@ func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) 
 	f.strangers(all, len(events))
 	f.last = &bus.Event{Id: newest.Id, Index: newest.Index}
 	return all, nil
+}
+
+// endOfWrite is how long a write that is at hand may go on when the copy is to end.
+const endOfWrite = 5 * time.Second
+
+// toItsEnd returns a context that outlives another one by as much as a write needs:
+// of one that is cut off nobody knows what was stored, and it would not be counted.
+func toItsEnd(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() {
+		time.AfterFunc(endOfWrite, func() { cancel(context.Cause(parent)) })
+	})
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 func (f *feed) close() error { return nil } // the sink is everybody's
