@@ -52,7 +52,8 @@ type feed struct {
 	lag           *lag
 	begun         chan struct{} // room for one: it is known anew where the target stands
 	last          *bus.Event    // the newest that the target is known to have
-	at            uint64        // its index there, 0: not known
+	at            uint64        // where the target ended when it was last written
+	end           tail          // where it has to end for the next write, of a server
 	stored        *transfer     // what was written so far
 }
 
@@ -110,6 +111,7 @@ func (f *feed) begin(ctx context.Context) (place, error) {
 // went takes a place for where the target is, and tells of it.
 func (f *feed) went(p place) {
 	f.last, f.at = p.last, p.at+p.behind
+	f.end = tail{index: f.at}
 	f.lag.restart(0, time.Time{})
 	if p.last != nil {
 		f.lag.restart(p.last.Index, p.last.CreatedAt)
@@ -181,9 +183,7 @@ func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) 
 			}
 		}
 		tried = true
-		ctx, done := toItsEnd(ctx)
-		defer done()
-		did, err := f.sink.write(ctx, namespace, events)
+		did, err := f.writeBehind(ctx, namespace, events)
 		all.stored, all.lost, all.last = all.stored+did.stored, did.lost, did.last
 		return err
 	})
@@ -196,6 +196,31 @@ func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) 
 	f.strangers(all, len(events))
 	f.last = &bus.Event{Id: newest.Id, Index: newest.Index}
 	return all, nil
+}
+
+// mostTries is how often a write to a target that somebody else writes to is tried
+// before it goes in wherever that ends by then.
+const mostTries = 8
+
+// writeBehind is that of the sink, if the target ends where it should. A server may
+// have been put back from an older copy, or made anew, without anybody noticing, and
+// would get events without those before them.
+func (f *feed) writeBehind(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
+	ctx, done := toItsEnd(ctx)
+	defer done()
+	for tries := 1; ; tries++ {
+		f.end.any = tries == mostTries
+		did, err := f.sink.write(ctx, namespace, events)
+		all.stored, all.lost, all.last = all.stored+did.stored, did.lost, did.last
+		refusal, refused := bus.AsError(err)
+		if !refused || !errors.Is(err, bus.ErrWrongIndex) || f.end.any {
+			return all, err
+		}
+		if err := f.stillThere(ctx); err != nil {
+			return all, err
+		}
+		f.end.index = refusal.Index
+	}
 }
 
 // endOfWrite is how long a write that is at hand may go on when the copy is to end.

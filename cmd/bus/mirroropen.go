@@ -115,7 +115,8 @@ func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 	switch to := out.(type) {
 	case *dirSink:
 		f.target = newDirSource(to.engine, hurt)
-	default:
+	case *hostSink:
+		f.sink = &hostSink{url: to.url, client: to.client, end: &f.end}
 		f.target = newHostSource(e.to, hurt)
 	}
 	if isURL(e.from) {
