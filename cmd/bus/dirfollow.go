@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/bus"
+	"example.com/bus/client"
 	"example.com/bus/crypto"
 	"example.com/bus/server/disk"
 )
@@ -44,7 +45,9 @@ func openFollowed(path, namespace string, ring *crypto.Keyring, d *damages) (*di
 func (s *dirSource) follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error {
 	newest := last
 	each := func(b batch) error {
-		newest = &b.events[len(b.events)-1]
+		if len(b.events) > 0 {
+			newest = &b.events[len(b.events)-1]
+		}
 		return take(w.only(b))
 	}
 	for {
@@ -104,6 +107,14 @@ func unlessSame(have, newest *bus.Event, namespace string) error {
 		return nil
 	}
 	return &movedError{fmt.Sprintf("event %s of namespace %s of the source is another one now than was copied", newest.Id, namespace)}
+}
+
+// deleted tells what retention has deleted before it was copied.
+func (s *dirSource) deleted(namespace string, from, next uint64) {
+	if from > 0 && next > from && s.reopen != nil {
+		gap := &client.GapError{Namespace: namespace, Requested: "#" + strconv.FormatUint(from, 10), ResumedIndex: next, Lost: next - from, Reason: "retention"}
+		fmt.Fprintln(s.damages.talk, "bus:", gap)
+	}
 }
 
 // awaitChange returns when the file is no longer what was seen, and once when it

@@ -31,6 +31,9 @@ func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, last *bu
 		s.connection(err)
 		r.isAnew()
 	}
+	if err := r.passed(); err != nil {
+		return err
+	}
 	following, stop := context.WithCancel(ctx)
 	var behind sync.WaitGroup
 	behind.Go(func() { r.catchUp(following) })

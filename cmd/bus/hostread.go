@@ -145,8 +145,12 @@ func (r *hostReading) gap(ctx context.Context, err error) error {
 		}
 	}
 	r.next = max(r.next, gap.ResumedIndex)
-	return nil
+	return r.passed()
 }
+
+// passed says up to where there is nothing more to come: behind a gap at the end of the
+// log, or where all was deleted, no event does.
+func (r *hostReading) passed() error { return r.take(batch{upTo: r.next - 1}) }
 
 // fill asks for the events below an index that the stream has passed over. errHole
 // when one of them was to be delivered. The caller holds mu.

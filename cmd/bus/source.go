@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -216,8 +217,13 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 	next = max(first, from)
 	reader := engine.Reader(w.namespace, next)
 	defer reader.Close()
-	for ctx.Err() == nil {
-		events, err := reader.Next()
+	if next > from { // no event need come that shows it
+		s.deleted(w.namespace, from, next)
+		err = take(batch{upTo: next - 1})
+	}
+	for err == nil && ctx.Err() == nil {
+		b := batch{}
+		b.events, err = reader.Next()
 		if errors.Is(err, io.EOF) {
 			return next, nil
 		}
@@ -227,17 +233,18 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 			}
 			next = damage.Next
 			reader.Seek(next)
+			err = take(batch{upTo: next - 1})
 			continue
 		}
 		if err != nil {
 			return next, err
 		}
-		next = events[len(events)-1].Index + 1
-		if err := take(w.only(batch{events, next - 1})); err != nil {
-			return next, err
-		}
+		s.deleted(w.namespace, next, b.events[0].Index)
+		next = b.events[len(b.events)-1].Index + 1
+		b.upTo = next - 1
+		err = take(w.only(b))
 	}
-	return next, context.Cause(ctx)
+	return next, cmp.Or(err, context.Cause(ctx))
 }
 
 // damaged tells what is gone for good, and decides on what is not.
