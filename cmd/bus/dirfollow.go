@@ -157,6 +157,14 @@ func (s *dirSource) last(_ context.Context, namespace string) (uint64, error) {
 	return max(next, 1) - 1, nil
 }
 
+// span is of the log as it was opened last.
+func (s *dirSource) span(_ context.Context, namespace string) (logSpan, error) {
+	engine := s.engine.Load()
+	first, next := engine.Bounds(namespace)
+	prefix := bus.FormatID(bus.Position{Incarnation: engine.Incarnation(namespace)})
+	return logSpan{first, max(next, 1) - 1, prefix[:len(prefix)-1]}, nil // without the digit of index 0
+}
+
 // event reads one event, by its index or by its id behind byID.
 func (s *dirSource) event(ctx context.Context, namespace, name string) (*bus.Event, error) {
 	engine := s.engine.Load()

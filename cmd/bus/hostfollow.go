@@ -68,6 +68,11 @@ func (s *hostSource) last(ctx context.Context, namespace string) (uint64, error)
 	return info.Last, err
 }
 
+func (s *hostSource) span(ctx context.Context, namespace string) (logSpan, error) {
+	info, err := s.info(ctx, namespace)
+	return logSpan{info.First, info.Last, info.Incarnation}, err
+}
+
 func (s *hostSource) info(ctx context.Context, namespace string) (info bus.NamespaceInfo, err error) {
 	body, err := s.ask(ctx, namespace, 64<<10)
 	if err != nil {

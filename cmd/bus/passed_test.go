@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,23 +10,30 @@ import (
 	"example.com/bus/server/disk"
 )
 
-// emptied makes the directory of a server that is closed one of which retention has
-// deleted everything.
-func emptied(t *testing.T, dir string) {
+// purged deletes, of the directory of a server that is closed, the segments of app
+// below an index; the last one is closed for it.
+func purged(t *testing.T, dir string, before uint64) (first, next uint64) {
 	t.Helper()
 	e, err := disk.Open(dir, disk.Options{Namespaces: []string{"app", "orders"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, next := e.Bounds("app")
-	if err := e.Purge(t.Context(), "app", next); err != nil {
+	if err := e.Purge(t.Context(), "app", before); err != nil {
 		t.Fatal(err)
 	}
-	if first, next := e.Bounds("app"); first != next {
-		t.Fatalf("got %d to %d, want nothing", first, next-1)
-	}
+	first, next = e.Bounds("app")
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
+	}
+	return first, next
+}
+
+// emptied makes it one of which retention has deleted everything.
+func emptied(t *testing.T, dir string) {
+	t.Helper()
+	_, next := purged(t, dir, 2) // closes a segment, and deletes none
+	if first, _ := purged(t, dir, next); first != next {
+		t.Fatalf("got %d to %d, want nothing", first, next-1)
 	}
 }
 
@@ -82,4 +90,65 @@ func moveTo(t *testing.T, from, to string) {
 	if err := os.Rename(from, to); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestAMirrorGoesOnThoughItsTargetHasDeletedItsOldestEvents(t *testing.T) {
+	for name, c := range map[string]struct {
+		subject string
+		copied  []int // of the source's events, in each of three lives
+	}{"the same indexes": {"app.>", []int{4, 4, 4}}, "other indexes": {"app.eu", []int{2, 2, 2}}} {
+		t.Run(name, func(t *testing.T) {
+			a, to := openTestBus(t, t.TempDir(), ""), filepath.Join(t.TempDir(), "mirror")
+			args := []string{"--from", a.url, "--to", to, "--subject", c.subject}
+			if name == "the same indexes" {
+				args = []string{"--from", a.url, "--to", to, "--namespaces", "app"}
+			}
+			for life, copied := range c.copied {
+				a.put("app.eu", "app.us", "app.eu", "app.us")
+				m := startMirror(t, args...)
+				m.says(fmt.Sprintf(`"msg":"in step","namespace":"app","index":%d`, 4*(life+1)))
+				m.end(exitOK, fmt.Sprintf("copied %d events, skipped 0", copied))
+				if strings.Contains(m.said.String(), "lost events to damage") || strings.Contains(m.said.String(), "not asked of the source") {
+					t.Errorf("got %s, want no word of damage or strangers", m.said)
+				}
+				purged(t, to, []uint64{2, uint64(copied) + 1, 2}[life])
+			}
+		})
+	}
+}
+
+// As one that was running would.
+func TestAMirrorThatItsSourcesRetentionHasPassedSaysSoAndGoesOn(t *testing.T) {
+	for _, from := range []string{"a server", "a directory"} {
+		t.Run(from, func(t *testing.T) {
+			a, to := openTestBus(t, t.TempDir(), ""), filepath.Join(t.TempDir(), "mirror")
+			for life := range 2 {
+				place := a.url
+				if from == "a directory" {
+					place = a.dir
+				}
+				a.count(2)
+				m := startMirror(t, "--from", place, "--to", to, "--namespaces", "app")
+				m.says(fmt.Sprintf(`"msg":"in step","namespace":"app","index":%d`, 2+5*life))
+				m.end(exitOK, []string{"copied 2 events", "gap in namespace app: 3 events are gone (retention); asked for "}[life])
+				a.count(3)
+				a.close()
+				emptied(t, a.dir)
+				a = openTestBus(t, a.dir, "")
+			}
+			if got := len(inDirectory(t, to)); got != 4 {
+				t.Errorf("got %d events, want 4", got)
+			}
+		})
+	}
+}
+
+func TestATargetThatHasDeletedEverythingIsRefusedAndToldSo(t *testing.T) {
+	a, to := openTestBus(t, t.TempDir(), ""), filepath.Join(t.TempDir(), "mirror")
+	a.count(2)
+	m := startMirror(t, "--from", a.url, "--to", to, "--namespaces", "app")
+	m.says(`"msg":"in step","namespace":"app","index":2`)
+	m.end(exitOK)
+	emptied(t, to)
+	startMirror(t, "--from", a.url, "--to", to, "--namespaces", "app").exit(exitFailed, "the target has deleted all of the 2 events that it had in namespace app")
 }

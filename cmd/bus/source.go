@@ -42,12 +42,26 @@ type followed interface {
 	follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error
 	// last returns the index of the newest event, 0 when there is none.
 	last(ctx context.Context, namespace string) (uint64, error)
+	// span returns what the log holds.
+	span(ctx context.Context, namespace string) (logSpan, error)
 	// event returns the event with an index, or with an id behind byID, or
 	// bus.ErrUnknownEvent, or says that it cannot be read.
 	event(ctx context.Context, namespace, name string) (*bus.Event, error)
 	// rest is false when it is certain that nothing from an index on matches.
 	rest(ctx context.Context, w wanted, from uint64) (bool, error)
 	close() error
+}
+
+// logSpan is what a log holds: the indexes first to last, none when last is less.
+type logSpan struct {
+	first, last uint64
+	prefix      string // what the ids begin with that this log gives
+}
+
+// gave tells whether the log has given an id, and for which index.
+func (l logSpan) gave(id string) (index uint64, ok bool) {
+	p, given := bus.ParseEventID(id)
+	return p.Index, given && l.prefix != "" && strings.HasPrefix(id, l.prefix)
 }
 
 // batch is what has been read of a namespace up to an index: the events that
