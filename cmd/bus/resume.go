@@ -68,6 +68,9 @@ func newestCommon(ctx context.Context, src, target followed, namespace string, t
 	if err != nil {
 		return place{}, err
 	}
+	if here.prefix != "" && here.prefix == there.prefix {
+		return place{}, fmt.Errorf("the target is the log of the source itself in namespace %s, or a copy of its files: both give the same ids, so that neither can take an event of the other; mirror into an empty target", namespace)
+	}
 	left := place{}
 	for at := there.last; at >= max(there.first, 1) && there.last-at < strangersMost; at-- {
 		e, err := target.event(ctx, namespace, strconv.FormatUint(at, 10))
