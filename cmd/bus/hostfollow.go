@@ -65,6 +65,9 @@ func (s *hostSource) moved(w wanted, err error) error {
 // last asks for the index of the newest event.
 func (s *hostSource) last(ctx context.Context, namespace string) (uint64, error) {
 	info, err := s.info(ctx, namespace)
+	if err == nil {
+		s.tail.Store(info.Last)
+	}
 	return info.Last, err
 }
 

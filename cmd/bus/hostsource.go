@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"example.com/bus"
 	"example.com/bus/client"
@@ -18,6 +19,8 @@ type hostSource struct {
 	url     string
 	client  *client.Client
 	damages *damages
+
+	tail atomic.Uint64 // what last has said
 
 	connection func(error) // told when a stream that is followed is lost, and nil when it is back
 }
