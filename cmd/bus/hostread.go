@@ -160,11 +160,16 @@ func (r *hostReading) fill(ctx context.Context, below uint64) error {
 	}
 	for r.next < below {
 		e, err := r.src.event(ctx, r.wanted.namespace, strconv.FormatUint(r.next, 10))
-		if notThere(err) {
+		switch {
+		case isGone(err): // removed on purpose, and nothing is missing
+			r.next++
+			err = r.passed()
+		case notThere(err):
 			err = r.retained(ctx, below)
-		} else if err == nil && e.Timing == nil {
+		case err != nil:
+		case e.Timing == nil:
 			err = errHole
-		} else if err == nil {
+		default:
 			r.asked = e.Index
 			err = r.give(e)
 		}

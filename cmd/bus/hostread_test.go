@@ -2,6 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -63,4 +68,31 @@ func TestAMirrorOfAServerHasWhatNobodyIsGivenAnyMore(t *testing.T) {
 		m.end(exitOK)
 	}
 	wantMirrored(t, inDirectory(t, b.dir), inDirectory(t, a.dir))
+}
+
+// A server says 410 of an event that was removed on purpose.
+func TestAnEventThatIsGoneIsNoHoleOfACopy(t *testing.T) {
+	a := openTestBus(t, t.TempDir(), "")
+	a.put("app.x", "app.x")
+	a.expiring("app.x") // the stream passes over it
+	a.put("app.x")
+	to, err := url.Parse(a.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/namespaces/app/events/3" {
+			w.WriteHeader(http.StatusGone)
+			io.WriteString(w, `{"code":"event_removed","status":410}`)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	defer web.Close()
+	copied := filepath.Join(t.TempDir(), "copy")
+	var said strings.Builder
+	if code := run([]string{"bus", "copy", "--from", web.URL, "--to", copied}, nil, nil, &said); code != exitOK || !strings.Contains(said.String(), "copied 3 events, skipped 0") {
+		t.Errorf("got exit code %d and %s, want 3 events", code, said.String())
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"strconv"
 
 	"example.com/bus"
@@ -121,7 +122,13 @@ func atTarget(err error) error {
 // tell.
 func notThere(err error) bool {
 	_, damaged := errors.AsType[*bus.DamageError](err)
-	return damaged || errors.Is(err, bus.ErrUnknownEvent) || errors.Is(err, bus.ErrEventLost) || errors.Is(err, bus.ErrCorrupt)
+	return damaged || isGone(err) || errors.Is(err, bus.ErrUnknownEvent) || errors.Is(err, bus.ErrEventLost) || errors.Is(err, bus.ErrCorrupt)
+}
+
+// isGone tells an event that was there, and was removed on purpose.
+func isGone(err error) bool {
+	refusal, ok := bus.AsError(err)
+	return ok && refusal.Status == http.StatusGone
 }
 
 // samples are how many events alike looks at; of fewer it looks at all.
