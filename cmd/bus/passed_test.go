@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"example.com/bus"
 	"example.com/bus/server/disk"
 )
 
@@ -151,4 +153,43 @@ func TestATargetThatHasDeletedEverythingIsRefusedAndToldSo(t *testing.T) {
 	m.end(exitOK)
 	emptied(t, to)
 	startMirror(t, "--from", a.url, "--to", to, "--namespaces", "app").exit(exitFailed, "the target has deleted all of the 2 events that it had in namespace app")
+}
+
+// deleting is a target whose retention deletes what stands below an index in the moment
+// in which it is to be read.
+type deleting struct {
+	*dirSource
+	below uint64
+}
+
+func (d deleting) read(ctx context.Context, w wanted, take func([]bus.Event) error) error {
+	if err := d.engine.Load().Purge(ctx, w.namespace, d.below); err != nil {
+		return err
+	}
+	return d.dirSource.read(ctx, w, take)
+}
+
+func TestATargetThatDeletesWhileItIsComparedLacksNothing(t *testing.T) {
+	a, to := openTestBus(t, t.TempDir(), ""), filepath.Join(t.TempDir(), "mirror")
+	for life := range 2 {
+		a.put("app.eu", "app.us", "app.eu")
+		m := startMirror(t, "--from", a.url, "--to", to, "--subject", "app.eu")
+		m.says(fmt.Sprintf(`"msg":"in step","namespace":"app","index":%d`, 3*(life+1)))
+		m.end(exitOK)
+		purged(t, to, 2)
+	}
+	e, err := disk.Open(to, disk.Options{Namespaces: []string{"app"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	w, err := bus.ParsePattern("app.eu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &damages{talk: &talk{}}
+	p, err := resume(t.Context(), newHostSource(a.url, said), deleting{newDirSource(e, said), 3}, wanted{"app", []bus.Pattern{w}}, said.any)
+	if err != nil || p.from != 7 || p.unsure {
+		t.Errorf("got %+v and %v, want it to go on from 7", p, err)
+	}
 }

@@ -204,6 +204,9 @@ func compare(ctx context.Context, src, target followed, w wanted, p *place, ther
 			case !more && hurt():
 				p.unsure = true
 				return nil
+			case !more && deletedSince(ctx, target, w.namespace, &there):
+				p.others = 0
+				return compare(ctx, src, target, w, p, there, hurt)
 			case !more:
 				return fmt.Errorf("the target lacks event %d of the source (%s of %s), or has it elsewhere, and has later ones: written now it would stand behind them; mirror into an empty target, or add what is missing out of order with bus copy, without --follow", e.Index, e.Id, w.namespace)
 			case have.Id == e.Id && !sameStored(e, have):
@@ -216,6 +219,15 @@ func compare(ctx context.Context, src, target followed, w wanted, p *place, ther
 		}
 	}
 	return nil
+}
+
+// deletedSince tells whether the target has deleted events while it was read.
+func deletedSince(ctx context.Context, target followed, namespace string, there *logSpan) bool {
+	before := there.first
+	if now, err := target.span(ctx, namespace); err == nil {
+		*there = now
+	}
+	return there.first > before
 }
 
 // beginning returns from which index of the source on a target that has deleted its
