@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -129,6 +130,9 @@ func (s *dirSource) awaitChange(ctx context.Context, seen fs.FileInfo) error {
 			return context.Cause(ctx)
 		}
 		now, err := os.Stat(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // between two steps of a roll; who opens it anew hears if there is more to it
+		}
 		if err != nil {
 			return err
 		}

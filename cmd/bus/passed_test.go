@@ -193,3 +193,37 @@ func TestATargetThatDeletesWhileItIsComparedLacksNothing(t *testing.T) {
 		t.Errorf("got %+v and %v, want it to go on from 7", p, err)
 	}
 }
+
+// A roll renames the log, and then the file that is to be the log.
+func TestALogThatIsBeingRolledIsFollowedAndNotAway(t *testing.T) {
+	a := openTestBus(t, t.TempDir(), "")
+	a.count(2)
+	a.close()
+	log := filepath.Join(a.dir, "app.log")
+	older := filepath.Join(t.TempDir(), "older")
+	if err := os.CopyFS(older, os.DirFS(a.dir)); err != nil {
+		t.Fatal(err)
+	}
+	purged(t, older, 2) // app.1.log, and an empty app.log
+	m := startMirror(t, "--from", a.dir, "--to", filepath.Join(t.TempDir(), "mirror"), "--namespaces", "app")
+	m.says(`"msg":"in step","namespace":"app","index":2`)
+	moveTo(t, filepath.Join(older, "app.log"), log+".tmp")
+	moveTo(t, log, filepath.Join(a.dir, "app.1.log"))
+	src, err := openFollowed(a.dir, "app", nil, &damages{talk: &talk{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.close()
+	seen, _ := os.Stat(filepath.Join(a.dir, "app.1.log"))
+	if err := src.awaitChange(t.Context(), seen); err != nil {
+		t.Errorf("got %v, want it looked at", err)
+	}
+	moveTo(t, log+".tmp", log)
+	a = openTestBus(t, a.dir, "")
+	a.count(1)
+	m.said.until(t, a.dir, 3)
+	m.end(exitOK)
+	if got := m.said.String(); strings.Contains(got, "away") {
+		t.Errorf("got %s, want no word of being away", got)
+	}
+}
