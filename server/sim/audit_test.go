@@ -101,8 +101,17 @@ func (w *world) reread(power bool) {
 	}
 	w.checkBatches()
 	if power && w.life.sync == "os" {
+		w.undone = time.Now()
 		w.resetReaders()
 	}
+	if len(w.named) > 0 {
+		time.Sleep(time.Millisecond) // no two processes at one time
+	}
+	w.started = append(w.started, time.Now())
+	for _, n := range w.named {
+		w.restarted(n, power)
+	}
+	w.ownFailed = time.Time{}
 }
 
 // forget: a power cut took the event back, as the mode allows.
@@ -153,6 +162,9 @@ func (w *world) checkAtRest() {
 	}
 	for _, c := range w.consumers {
 		w.checkConsumer(c)
+	}
+	for _, n := range w.named {
+		w.checkNamed(n)
 	}
 	for _, p := range w.events {
 		if p.conn != nil {

@@ -26,12 +26,11 @@ type consumer struct {
 	done       map[uint64]bool // acknowledged or given up, on any connection
 
 	// Of this connection.
-	out    map[uint64]*flight
-	dying  map[uint64]time.Time // given up, and perhaps not yet kept as a dead letter: until then it is in flight
-	gaveUp bool                 // and so nobody can tell when it has room
-	acked  map[uint64]bool
-	last   uint64 // highest index delivered
-	from   uint64 // index it began at
+	out   map[uint64]*flight
+	dying map[uint64]time.Time // given up, and perhaps not yet kept as a dead letter: until then it is in flight
+	acked map[uint64]bool
+	last  uint64 // highest index delivered
+	from  uint64 // index it began at
 }
 
 // flight is an event that the consumer has, and has not settled.
@@ -66,7 +65,7 @@ func (c *consumer) restart() {
 // begin forgets what belongs to a connection.
 func (c *consumer) begin() {
 	c.id, c.out, c.acked, c.last, c.from = "", map[uint64]*flight{}, map[uint64]bool{}, 0, 0
-	c.dying, c.gaveUp = map[uint64]time.Time{}, false
+	c.dying = map[uint64]time.Time{}
 }
 
 // join connects a consumer, from its resume point if it has one.
@@ -176,7 +175,7 @@ func (c *consumer) expire(now time.Time) {
 	for i, fl := range c.out {
 		if c.attempts > 0 && fl.attempt >= c.attempts && !now.Before(fl.earliest) {
 			c.done[i] = true
-			c.dying[i], c.gaveUp = now, true
+			c.dying[i] = now
 			delete(c.out, i)
 		}
 	}
@@ -220,9 +219,18 @@ func (w *world) delivered(c *consumer, e *wire, f frame) {
 	}
 }
 
-// buryPatience is how long a dead letter may take to be kept, in the end, on a
-// disk that works: it is tried again after 5 s.
-const buryPatience = 15 * time.Second
+// buryPatience is how long a dead letter may take to be kept on a disk that works:
+// what could not be kept is tried again after 5 s, one after the other.
+const buryPatience = 8 * time.Second
+
+// mustBeKept reports whether what was given up at a time is a dead letter by now.
+func (w *world) mustBeKept(since time.Time) bool {
+	calm, ok := w.faults.calm()
+	if calm.After(since) {
+		since = calm
+	}
+	return ok && !w.deadFailed && time.Since(since) > buryPatience
+}
 
 // checkConsumer looks at rest that everything that is due has come.
 func (w *world) checkConsumer(c *consumer) {
@@ -236,7 +244,12 @@ func (w *world) checkConsumer(c *consumer) {
 			w.failf("%s did not get %d again, attempt %d was due %s ago", c.name, i, fl.attempt+1, now.Sub(fl.latest))
 		}
 	}
-	if len(c.out)+len(c.dying) < c.inflight && !c.gaveUp {
+	for i, since := range c.dying {
+		if w.mustBeKept(since) {
+			delete(c.dying, i)
+		}
+	}
+	if len(c.out)+len(c.dying) < c.inflight {
 		ns := w.spaces[c.ns]
 		w.passed(c.name+" at rest", c.patterns, ns, c.last+1, uint64(len(ns.log)+1))
 	}

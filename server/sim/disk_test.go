@@ -52,6 +52,7 @@ type faults struct {
 	next  string     // the operation that fails with EIO
 	after int        // how many of them go well before
 	path  string     // of the file that failed last
+	since time.Time  // the last change
 }
 
 func (f *faults) hook(c faultfs.Call) error {
@@ -59,7 +60,7 @@ func (f *faults) hook(c faultfs.Call) error {
 	defer f.mu.Unlock()
 	if f.next == c.Op || f.next == "sync" && c.Op == "datasync" {
 		if f.after--; f.after < 0 {
-			f.next, f.path = "", c.Path
+			f.next, f.path, f.since = "", c.Path, time.Now()
 			return syscall.EIO
 		}
 	}
@@ -74,7 +75,14 @@ func (f *faults) clear() { f.set(false, "", 0) }
 func (f *faults) set(full bool, next string, after int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.full, f.next, f.after, f.path = full, next, after, ""
+	f.full, f.next, f.after, f.path, f.since = full, next, after, "", time.Now()
+}
+
+// calm returns since when the disk has done all it was asked; false: it may not.
+func (f *faults) calm() (since time.Time, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.since, !f.full && f.next == ""
 }
 
 func (f *faults) any() bool {

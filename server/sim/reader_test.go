@@ -205,6 +205,9 @@ func (w *world) watch() {
 	for _, c := range w.consumers {
 		w.attend(c)
 	}
+	for _, n := range w.named {
+		w.attendNamed(n)
+	}
 }
 
 // checkOrder: every event that matches, once, in order. What the model does not

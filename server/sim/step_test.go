@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing/synctest"
 	"time"
@@ -24,6 +25,12 @@ var kinds = weighted(map[string]int{
 	"flood": 1, "trickle": 3, "ask": 2, "confirm": 2, "reply": 2, "sleep": 8, "long": 1,
 	"kill": 3, "power": 4, "shutdown": 1, "eio": 2, "full": 1, "clock": 1, "rot": 1, "lookup": 2, "beyond": 1,
 })
+
+// namedKinds are the steps of named consumers.
+var namedKinds = []string{
+	"member", "member", "member", "part", "part", "lease", "lease", "verdict", "verdict", "verdict", "verdict", "verdict", "verdict", "verdict",
+	"change", "change", "delete",
+}
 
 func weighted(weights map[string]int) (all []string) {
 	for _, kind := range []string{
@@ -51,6 +58,12 @@ func lifeOf(seed uint64) life {
 	l.sealed = rng.IntN(3) == 0
 	for range 15 + rng.IntN(60) {
 		l.steps = append(l.steps, step{kinds[rng.IntN(len(kinds))], rng.Uint64()})
+	}
+	if more := rand.New(rand.NewPCG(seed, 6)); more.IntN(2) == 0 { // half of the lives have named consumers
+		for range 10 + more.IntN(30) {
+			at := more.IntN(len(l.steps) + 1)
+			l.steps = slices.Insert(l.steps, at, step{namedKinds[more.IntN(len(namedKinds))], more.Uint64()})
+		}
 	}
 	return l
 }
@@ -92,9 +105,11 @@ func (w *world) look() {
 // noteFailed: a namespace whose log met an EIO takes nothing more.
 func (w *world) noteFailed() {
 	path := strings.TrimSuffix(w.faults.struck(), ".tmp") // a handle keeps the name of before the rename
-	if path == dir+"/"+bus.DeadNamespace+".log" {
-		w.deadFailed = true
+	if ownLog := strings.HasPrefix(path, dir+"/_"); ownLog && w.ownFailed.IsZero() {
+		w.ownFailed, _ = w.faults.calm()
 	}
+	w.deadFailed = w.deadFailed || path == dir+"/"+bus.DeadNamespace+".log"
+	w.namedFailed = w.namedFailed || path == dir+"/"+bus.ConsumersNamespace+".log"
 	for _, name := range names {
 		if ns := w.spaces[name]; path == dir+"/"+name+".log" && ns.failed == 0 {
 			w.tracef("the disk of %s has failed", name)
@@ -115,6 +130,8 @@ func (w *world) take(kind string, rng *rand.Rand) {
 		if len(w.consumers) > 0 {
 			w.settle(w.consumers[rng.IntN(len(w.consumers))], rng, kind)
 		}
+	case "member", "part", "lease", "verdict", "change", "delete":
+		w.takeNamed(kind, rng)
 	case "sleep":
 		time.Sleep([]time.Duration{10, 60, 150, 1000, 6000, 31_000}[rng.IntN(6)] * time.Millisecond)
 	case "long":
@@ -159,6 +176,9 @@ func (w *world) serve(rng *rand.Rand) {
 			}
 			w.join(c)
 			w.settle(c, rng, "work")
+		}
+		for _, n := range w.named {
+			w.workNamed(n)
 		}
 	}
 }
@@ -213,6 +233,9 @@ func (w *world) takeFault(kind string, rng *rand.Rand) {
 			w.cutAt = w.fs.Calls() + 1 + rng.IntN(8)
 			w.fs.CutAfter(w.cutAt)
 			w.burst(rng)
+			if len(w.named) > 0 {
+				w.verdict(w.named[rng.IntN(len(w.named))], rng)
+			}
 			w.tick(rng)
 			w.rest()
 		}

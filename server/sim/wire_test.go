@@ -93,6 +93,7 @@ type conn struct {
 	status int
 	frames []frame
 	ended  bool
+	last   time.Time // when it ended
 }
 
 // dial opens a stream and reads it in a goroutine of its own.
@@ -158,7 +159,14 @@ func (c *conn) run(ctx context.Context, client *http.Client, query string, heade
 func (c *conn) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ended = true
+	c.ended, c.last = true, time.Now()
+}
+
+// answered returns the status, and whether there will be none any more.
+func (c *conn) answered() (status int, ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.status, c.ended
 }
 
 // take returns what was read since the last call, and whether that is all.

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing/synctest"
 	"time"
 
+	"example.com/bus"
 	"example.com/bus/crypto"
 	"example.com/bus/immuta"
 	"example.com/bus/immuta/faultfs"
@@ -38,24 +40,26 @@ type life struct {
 // world is one life under way. Its methods are the driver's, one goroutine;
 // what others touch is behind mu.
 type world struct {
-	life       life
-	sabotage   func(immuta.FS) immuta.FS // of a test that wants to see a life fail; nil: none
-	fs         *faultfs.FS
-	ring       *crypto.Keyring
-	ahead      atomic.Int64 // nanoseconds, of the disk engine's clock
-	jumped     bool         // the clock was set
-	filled     bool         // the disk was full once
-	deadFailed bool         // the log of dead letters has met an EIO, and takes nothing more
-	up         bool
-	step       int
-	cutAt      int       // the call of the file system behind which the power goes; 0: none
-	diedAt     time.Time // the last crash
-	server     *server.Server
-	engine     *disk.Engine
-	net        *memoryNet
-	served     chan error
-	client     *http.Client
-	transport  *http.Transport
+	life        life
+	sabotage    func(immuta.FS) immuta.FS // of a test that wants to see a life fail; nil: none
+	fs          *faultfs.FS
+	ring        *crypto.Keyring
+	ahead       atomic.Int64 // nanoseconds, of the disk engine's clock
+	jumped      bool         // the clock was set
+	filled      bool         // the disk was full once
+	deadFailed  bool         // the log of dead letters has met an EIO, and takes nothing more
+	namedFailed bool         // that of named consumers has
+	ownFailed   time.Time    // the first time either did, in this process or the last
+	up          bool
+	step        int
+	cutAt       int       // the call of the file system behind which the power goes; 0: none
+	diedAt      time.Time // the last crash
+	server      *server.Server
+	engine      *disk.Engine
+	net         *memoryNet
+	served      chan error
+	client      *http.Client
+	transport   *http.Transport
 
 	spaces    map[string]*namespace
 	events    []*event
@@ -63,9 +67,13 @@ type world struct {
 	batches   []*op
 	readers   []*reader
 	consumers []*consumer
-	conns     []*conn // all there ever were
-	sent      int     // operations so far
-	pending   int     // operations that are not finished
+	named     []*named
+	own       []*namespace // logs of the bus's own, when the disk last rotted
+	started   []time.Time  // when each process was
+	undone    time.Time    // when a power cut took back what no mode promises
+	conns     []*conn      // all there ever were
+	sent      int          // operations so far
+	pending   int          // operations that are not finished
 
 	trace   []string
 	failure string
@@ -126,11 +134,16 @@ func (w *world) open(files *faultfs.FS) (*disk.Engine, error) {
 func (w *world) boot() bool {
 	files := w.fs
 	files.Inject(w.faults.hook)
-	w.cutAt, w.deadFailed = 0, false
+	w.cutAt, w.deadFailed, w.namedFailed = 0, false, false
 	engine, err := w.open(files)
 	if err != nil {
 		w.tracef("open: %v", err)
 		return false
+	}
+	for _, own := range []string{bus.DeadNamespace, bus.ConsumersNamespace} { // as an engine does on a disk of its own
+		if slices.Contains(files.Names(), dir+"/"+own+".log") {
+			_ = engine.Keep(own)
+		}
 	}
 	s, err := server.New(server.Config{Engine: engine, Version: "sim", DedupWindow: dedupWindow, WriteTimeout: writeLimit, MaxStreamAge: w.life.age})
 	if err != nil {
@@ -190,6 +203,8 @@ func (w *world) shutdown() {
 	w.rest()
 }
 
+func (w *world) lifeNow() int { return len(w.started) }
+
 // rest waits until nothing moves any more, and looks at what has happened.
 func (w *world) rest() {
 	synctest.Wait()
@@ -225,7 +240,7 @@ func (w *world) anyFailed() bool {
 			return true
 		}
 	}
-	return w.deadFailed
+	return w.deadFailed || w.namedFailed
 }
 
 // do sends a request and reads the answer; 0 when there was none.
