@@ -38,7 +38,7 @@ import (
 //	delivery  at the seam to the live feed one is left out                        1
 //	delivery  ... or is repeated                                                 52
 //	delivery  one consumer is enough for confirm=2                              181
-//	delivery  a dead letter that was kept wakes nobody                          335
+//	delivery  a dead letter that was kept wakes nobody                          344
 //	delivery  ... that could not be kept is not tried again                     437
 //	named     an acknowledgement is answered and not written down                12
 //	named     up_to leaves what is below                                          5
