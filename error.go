@@ -18,7 +18,7 @@ type Error struct {
 	// Filled where they say something.
 	Namespaces []string `json:"namespaces,omitempty"`  // the declared ones, for unknown_namespace
 	EventID    string   `json:"event_id,omitempty"`    // the event that was stored all the same, or the one meant
-	Index      uint64   `json:"index,omitempty"`       // its index; for wrong_index, the actual last one
+	Index      uint64   `json:"index,omitempty"`       // its index; for wrong_index, the actual last one; for what was removed, where the next one may stand
 	Confirmed  *int     `json:"confirmed,omitempty"`   // consumers that had acknowledged, for confirm_timeout
 	Wanted     int      `json:"wanted,omitempty"`      // consumers that were waited for
 	Line       int      `json:"line,omitempty"`        // line of an NDJSON body, item of a batch, from 1

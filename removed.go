@@ -36,12 +36,16 @@ func (e *RemovedError) Error() string {
 	return fmt.Sprintf("%s of namespace %s: %s", events, e.Namespace, why)
 }
 
-// Refusal is how it travels: as ErrEventDeleted or ErrEventRemoved.
+// Refusal is how it travels: as ErrEventDeleted or ErrEventRemoved, with the index
+// behind those that were removed, so that a run of them is passed over at once.
 func (e *RemovedError) Refusal() *Error {
+	refusal := ErrEventRemoved
 	if e.Reason == RemovedDeleted {
-		return ErrEventDeleted.With("%s", e)
+		refusal = ErrEventDeleted
 	}
-	return ErrEventRemoved.With("%s", e)
+	refusal = refusal.With("%s", e)
+	refusal.Index = e.Next
+	return refusal
 }
 
 // AsRemoved returns err as a *RemovedError, wherever it stands in the chain.

@@ -1,9 +1,12 @@
 package server_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -240,6 +243,29 @@ func TestWhatWaitsIsListedPageByPage(t *testing.T) {
 	b.refused(http.StatusBadRequest, "invalid_parameter", "GET", "/v1/namespaces/orders/delayed?after=x", "")
 	b.refused(http.StatusMethodNotAllowed, "method_not_allowed", "PUT", "/v1/namespaces/orders/delayed", "")
 	b.refused(http.StatusNotFound, "unknown_namespace", "GET", "/v1/namespaces/nothing/delayed", "")
+}
+
+func TestWhatWaitsAndCannotBeReadIsLeftOutOfTheList(t *testing.T) {
+	b := openBus(t)
+	b.publish(`{"subject":"orders.later","payload":"damaged","delay":"1h"}`)
+	good := b.putOff("1h")
+	b.publishSome(2) // so that what was saved of them still fits the log
+	address := strings.TrimPrefix(b.url, "http://")
+	b.stop()
+	path := filepath.Join(b.dir, "orders.log")
+	log, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log[bytes.Index(log, []byte(`"damaged"`))] ^= 1
+	if err := os.WriteFile(path, log, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.start(address)
+	a := b.do("GET", "/v1/namespaces/orders/delayed", "")
+	if a.status != http.StatusOK || strings.Count(a.body, `"id"`) != 1 || !strings.Contains(a.body, good) {
+		t.Errorf("got %d %s, want the one that can be read", a.status, a.body)
+	}
 }
 
 func TestEventsWaitInANamespaceThatWasDeclaredAtRunTime(t *testing.T) {

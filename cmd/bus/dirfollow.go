@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"example.com/bus"
+	"example.com/bus/client"
 	"example.com/bus/crypto"
 	"example.com/bus/server/disk"
 )
@@ -42,13 +44,23 @@ func openFollowed(path, namespace string, ring *crypto.Keyring, d *damages) (*di
 // follow reads to the end, and again after each change: what a server appends is
 // seen by who opens the log anew, which takes as long for a long log as for a
 // short one.
-func (s *dirSource) follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error {
+func (s *dirSource) follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error {
+	newest := last
+	each := func(b batch) error {
+		if len(b.events) > 0 {
+			newest = &b.events[len(b.events)-1]
+		}
+		return take(w.only(b))
+	}
 	for {
 		seen, _ := os.Stat(s.path) // before it is opened: what comes later is a change
 		if err := s.renew(w.namespace, from); err != nil {
 			return err
 		}
-		next, err := s.readOn(ctx, w, from, take)
+		if err := s.stillThere(ctx, w.namespace, newest); err != nil {
+			return err
+		}
+		next, err := s.readOn(ctx, wanted{namespace: w.namespace}, from, each)
 		if err != nil {
 			return err
 		}
@@ -77,6 +89,36 @@ func (s *dirSource) renew(namespace string, from uint64) error {
 	return nil
 }
 
+// stillThere makes sure that a log which is as long as before is the one that was
+// read: one that was put back from an older copy may have grown since. What retention
+// has deleted, or damage taken, says nothing.
+func (s *dirSource) stillThere(ctx context.Context, namespace string, newest *bus.Event) error {
+	if newest == nil {
+		return nil
+	}
+	have, err := s.event(ctx, namespace, strconv.FormatUint(newest.Index, 10))
+	if err != nil {
+		return unlessNotThere(err)
+	}
+	return unlessSame(have, newest, namespace)
+}
+
+// unlessSame is a *movedError when another event stands where one was read.
+func unlessSame(have, newest *bus.Event, namespace string) error {
+	if have.Id == newest.Id && have.Index == newest.Index && sameStored(have, newest) {
+		return nil
+	}
+	return &movedError{fmt.Sprintf("event %s of namespace %s of the source is another one now than was copied", newest.Id, namespace)}
+}
+
+// deleted tells what retention has deleted before it was copied.
+func (s *dirSource) deleted(namespace string, from, next uint64) {
+	if from > 0 && next > from && s.reopen != nil {
+		gap := &client.GapError{Namespace: namespace, Requested: "#" + strconv.FormatUint(from, 10), ResumedIndex: next, Lost: next - from, Reason: "retention"}
+		fmt.Fprintln(s.damages.talk, "bus:", gap)
+	}
+}
+
 // awaitChange returns when the file is no longer what was seen, and once when it
 // has not changed for a while.
 func (s *dirSource) awaitChange(ctx context.Context, seen fs.FileInfo) error {
@@ -89,6 +131,9 @@ func (s *dirSource) awaitChange(ctx context.Context, seen fs.FileInfo) error {
 			return context.Cause(ctx)
 		}
 		now, err := os.Stat(s.path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // between two steps of a roll; who opens it anew hears if there is more to it
+		}
 		if err != nil {
 			return err
 		}
@@ -115,6 +160,14 @@ func (s *dirSource) last(_ context.Context, namespace string) (uint64, error) {
 	}
 	_, next := engine.Bounds(namespace)
 	return max(next, 1) - 1, nil
+}
+
+// span is of the log as it was opened last.
+func (s *dirSource) span(_ context.Context, namespace string) (logSpan, error) {
+	engine := s.engine.Load()
+	first, next := engine.Bounds(namespace)
+	prefix := bus.FormatID(bus.Position{Incarnation: engine.Incarnation(namespace)})
+	return logSpan{first, max(next, 1) - 1, prefix[:len(prefix)-1]}, nil // without the digit of index 0
 }
 
 // event reads one event, by its index or by its id behind byID.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"example.com/bus"
 	"example.com/bus/client"
@@ -16,13 +17,29 @@ import (
 
 // follow begins at an index. A place that the server no longer has, or never had,
 // is for whoever knows what has been copied.
-func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error {
+func (s *hostSource) follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error {
 	start := client.StartOldest
 	if from > 0 {
 		start = "#" + strconv.FormatUint(from, 10)
 	}
-	each := func(events []bus.Event) error { return take(batch{events, events[0].Index}) }
-	_, _, err := s.stream(ctx, w, each, s.moved, client.WithStartFrom(start), client.WithConnection(s.connection))
+	r, _, err := s.begin(ctx, w, from, take)
+	if err != nil {
+		return err
+	}
+	r.problem, r.newest = s.moved, last
+	connected := func(err error) {
+		s.connection(err)
+		r.isAnew()
+	}
+	if err := r.passed(); err != nil {
+		return err
+	}
+	following, stop := context.WithCancel(ctx)
+	var behind sync.WaitGroup
+	behind.Go(func() { r.catchUp(following) })
+	_, err = r.run(ctx, client.WithStartFrom(start), client.WithConnection(connected))
+	stop()
+	behind.Wait()
 	if err != nil {
 		return err
 	}
@@ -47,15 +64,27 @@ func (s *hostSource) moved(w wanted, err error) error {
 
 // last asks for the index of the newest event.
 func (s *hostSource) last(ctx context.Context, namespace string) (uint64, error) {
+	info, err := s.info(ctx, namespace)
+	if err == nil {
+		s.tail.Store(info.Last)
+	}
+	return info.Last, err
+}
+
+func (s *hostSource) span(ctx context.Context, namespace string) (logSpan, error) {
+	info, err := s.info(ctx, namespace)
+	return logSpan{info.First, info.Last, info.Incarnation}, err
+}
+
+func (s *hostSource) info(ctx context.Context, namespace string) (info bus.NamespaceInfo, err error) {
 	body, err := s.ask(ctx, namespace, 64<<10)
 	if err != nil {
-		return 0, err
+		return info, err
 	}
-	var info bus.NamespaceInfo
 	if err := json.Unmarshal(body, &info); err != nil || info.Name != namespace {
-		return 0, fmt.Errorf("%s answered %.80q, wanted what it says of namespace %s; is it a bus server?", shown(s.url), body, namespace)
+		return info, fmt.Errorf("%s answered %.80q, wanted what it says of namespace %s; is it a bus server?", shown(s.url), body, namespace)
 	}
-	return info.Last, nil
+	return info, nil
 }
 
 // byID stands before an id where an index may stand as well: a publisher may
@@ -81,24 +110,18 @@ func (s *hostSource) rest(ctx context.Context, w wanted, from uint64) (bool, err
 	if len(w.patterns) == 0 && !s.withheld(ctx, w.namespace, from) {
 		return true, nil
 	}
-	found := errors.New("one is enough")
 	ctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	one := func([]bus.Event) error { return found }
 	unknown := false // in a gap there may have been some, unless they were deleted
-	problem := func(_ wanted, err error) error {
+	options := []client.GetOption{client.WithStartFrom("#" + strconv.FormatUint(from, 10)), client.WithUntilNewest()}
+	for _, err := range s.client.Get(ctx, append(options, w.subjects()...)...) {
+		if err == nil {
+			return true, nil // one is enough
+		}
 		gap, ok := errors.AsType[*client.GapError](err)
 		unknown = unknown || !ok || gap.Reason != bus.RemovedDeleted
-		return nil
 	}
-	_, _, err := s.stream(ctx, w, one, problem, client.WithStartFrom("#"+strconv.FormatUint(from, 10)), client.WithUntilNewest())
-	if err == nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	if errors.Is(err, found) {
-		return true, nil
-	}
-	return unknown, err
+	return unknown, context.Cause(ctx)
 }
 
 // ask reads what the server says at a path below its namespaces.

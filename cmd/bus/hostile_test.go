@@ -148,8 +148,13 @@ func liar(t *testing.T, stream func(w http.ResponseWriter, r *http.Request)) str
 			io.WriteString(w, `{"namespaces":[{"name":"app","last_index":3}]}`)
 			return
 		}
-		if strings.Contains(r.URL.Path, "/events/") { // nor is any of them one that streams pass over
-			http.NotFound(w, r)
+		if r.URL.Path == "/v1/namespaces/app" {
+			io.WriteString(w, `{"name":"app","first_index":1,"last_index":3}`)
+			return
+		}
+		if r.URL.Path != "/" {
+			w.WriteHeader(http.StatusNotFound)
+			io.WriteString(w, `{"code":"unknown_event","status":404}`)
 			return
 		}
 		w.Header().Set("Content-Type", "text/event-stream")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"example.com/bus"
 	"example.com/bus/client"
@@ -18,8 +19,8 @@ type hostSource struct {
 	url     string
 	client  *client.Client
 	damages *damages
-	ends    map[string]uint64 // index of the newest event, when namespaces was asked
-	waits   map[string]bool   // whether anything waited then
+
+	tail atomic.Uint64 // what last has said
 
 	delivered  bool        // as that of a dirSource
 	connection func(error) // told when a stream that is followed is lost, and nil when it is back
@@ -27,12 +28,11 @@ type hostSource struct {
 
 // newHostSource connects to nothing.
 func newHostSource(url string, d *damages) *hostSource {
-	return &hostSource{url: url, client: client.NewClient(url), damages: d, ends: make(map[string]uint64), waits: make(map[string]bool), connection: func(error) {}}
+	return &hostSource{url: url, client: client.NewClient(url), damages: d, connection: func(error) {}}
 }
 
 func (s *hostSource) close() error { return nil }
 
-// namespaces also notes how far each goes, to know a stream that ended early.
 func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	infos, err := namespacesOf(ctx, s.url)
 	if err != nil {
@@ -41,7 +41,6 @@ func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	var list []string
 	for _, info := range infos {
 		list = append(list, info.Name)
-		s.ends[info.Name], s.waits[info.Name] = info.Last, info.Delayed > 0
 	}
 	return list, nil
 }
@@ -109,23 +108,16 @@ func readNamespaces(body io.Reader) ([]bus.NamespaceInfo, error) {
 // there is to be had, and comes after it: what is delivered in between is in both, or
 // behind the end that the stream had.
 func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) error) error {
-	var waiting map[string]struct{}
-	if s.waits[w.namespace] && !s.delivered {
-		var err error
-		if waiting, err = s.waiting(ctx, w); err != nil {
+	r, info, err := s.begin(ctx, w, 0, func(b batch) error { return take(b.events) })
+	if err != nil {
+		return hostError(err, s.url)
+	}
+	if info.Delayed > 0 && !s.delivered {
+		if r.waiting, err = s.waiting(ctx, w); err != nil {
 			return err
 		}
 	}
-	streamed := func(events []bus.Event) error {
-		for i := range events {
-			delete(waiting, events[i].Id)
-		}
-		return take(events)
-	}
-	reached, gaps, err := s.stream(ctx, w, streamed, s.problem, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
-	if err == nil {
-		err = s.readWaiting(ctx, w, waiting, take)
-	}
+	gaps, err := r.run(ctx, client.WithStartFrom(client.StartOldest), client.WithUntilNewest())
 	if err != nil {
 		return err
 	}
@@ -133,58 +125,12 @@ func (s *hostSource) read(ctx context.Context, w wanted, take func([]bus.Event) 
 		return context.Cause(ctx)
 	}
 	// A stream that ends early must not pass for a whole one.
-	if last := s.ends[w.namespace]; len(w.patterns) == 0 && !gaps && reached < last && !s.withheld(ctx, w.namespace, reached+1) {
-		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, reached, last)
+	if err := r.fill(ctx, info.Last+1); err != nil && !errors.Is(err, errHole) {
+		return err
+	} else if err != nil && !gaps {
+		return fmt.Errorf("the stream of %s ended at index %d, wanted %d; run it again", w.namespace, r.next-1, info.Last)
 	}
-	return nil
-}
-
-// stream hands over what a stream brings until that ends, and returns the last
-// index, and whether there were gaps.
-func (s *hostSource) stream(ctx context.Context, w wanted, take func([]bus.Event) error, problem func(wanted, error) error, options ...client.GetOption) (reached uint64, gaps bool, err error) {
-	for _, p := range w.patterns {
-		options = append(options, client.WithSubject(p.String()))
-	}
-	if len(w.patterns) == 0 {
-		options = append(options, client.WithSubject(w.namespace+".>"))
-	}
-	jump := true
-	for event, err := range s.client.Get(ctx, options...) {
-		if err != nil {
-			gaps, jump = true, true
-			if err := problem(w, err); err != nil {
-				return reached, gaps, err
-			}
-			continue
-		}
-		if !jump && event.Index > reached+1 && len(w.patterns) == 0 {
-			jump = s.withheld(ctx, w.namespace, reached+1)
-		}
-		if err := s.follows(w, &event.Event, reached, jump); err != nil {
-			return reached, gaps, err
-		}
-		reached, jump = event.Index, false
-		if err := take([]bus.Event{event.Event}); err != nil {
-			return reached, gaps, err
-		}
-	}
-	return reached, gaps, nil
-}
-
-// follows refuses an event that cannot come after the one at index reached: what
-// is copied must be the log, whatever the server is. jump says that events may
-// be missing before it.
-func (s *hostSource) follows(w wanted, e *bus.Event, reached uint64, jump bool) error {
-	where := fmt.Sprintf("%s sent an event of %q at index %d behind index %d of %s", shown(s.url), e.Subject, e.Index, reached, w.namespace)
-	switch {
-	case bus.Namespace(e.Subject) != w.namespace || !w.match(e.Subject):
-		return fmt.Errorf("%s, which was not asked for; is it a bus server?", where)
-	case e.Index <= reached:
-		return fmt.Errorf("%s, which is out of order; is it a bus server?", where)
-	case !jump && len(w.patterns) == 0 && e.Index != reached+1: // compacted, or expired
-		s.damages.passed(nil, false)
-	}
-	return nil
+	return s.readWaiting(ctx, w, r.waiting, take)
 }
 
 // problem decides what a gap means: what retention has deleted is not missing,

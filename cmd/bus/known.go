@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/bus"
 	"example.com/bus/server/disk"
@@ -40,7 +41,7 @@ func (k *known) has(ctx context.Context, e *bus.Event) (bool, error) {
 		return false, err
 	}
 	k.expected = have.Index + 1
-	if !sameEvent(have, e) {
+	if !sameStored(have, e) {
 		return false, fmt.Errorf("the id %s is that of another event, at index %d of %s; write into another directory", e.Id, have.Index, k.namespace)
 	}
 	return true, nil
@@ -49,6 +50,18 @@ func (k *known) has(ctx context.Context, e *bus.Event) (bool, error) {
 // sameEvent compares what a publisher has said of an event.
 func sameEvent(a, b *bus.Event) bool {
 	return a.Subject == b.Subject && a.ContentType == b.ContentType && bytes.Equal(a.Payload, b.Payload)
+}
+
+// sameStored compares two events that have one id as the logs have them. An id that a
+// log gave says a place in it: a log that was put back from an older copy gives it
+// once more, to an event that may say the same, but not of the same moment.
+func sameStored(a, b *bus.Event) bool {
+	return sameEvent(a, b) && sameMoment(a.Id, a.CreatedAt, b.CreatedAt)
+}
+
+func sameMoment(id string, a, b time.Time) bool {
+	_, given := bus.ParseEventID(id)
+	return !given || a.IsZero() || b.IsZero() || a.Equal(b)
 }
 
 // find returns the event with an id, nil when there is none.

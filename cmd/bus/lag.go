@@ -13,6 +13,7 @@ type lag struct {
 	log *slog.Logger
 
 	mu     sync.Mutex // guards all below
+	life   int        // how often it was found out where the target stands
 	begun  bool       // it is known where the target stands
 	known  bool       // the source has said how far it is, since then
 	tail   uint64     // index of its newest event
@@ -29,7 +30,7 @@ type lag struct {
 func (l *lag) reached(index uint64, made time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.copied, l.newest = index, made
+	l.copied, l.newest = index, earlier(made)
 	l.tail = max(l.tail, index)
 }
 
@@ -38,8 +39,18 @@ func (l *lag) reached(index uint64, made time.Time) {
 func (l *lag) restart(index uint64, made time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.copied, l.tail, l.newest = index, index, made
+	l.copied, l.tail, l.newest = index, index, earlier(made)
 	l.begun, l.known = true, false
+	l.life++
+}
+
+// earlier is now for an event that says it was made later: its publisher chose that, or
+// has another clock.
+func earlier(made time.Time) time.Time {
+	if now := time.Now(); made.After(now) {
+		return now
+	}
+	return made
 }
 
 // wrote counts what was stored.
@@ -49,11 +60,12 @@ func (l *lag) wrote(events int) {
 	l.stored += uint64(events)
 }
 
-// index returns up to where the source was copied.
-func (l *lag) index() uint64 {
+// now returns up to where the source was copied, and in which life of the mirror: what
+// a source said of an earlier one may be of another log.
+func (l *lag) now() (copied uint64, life int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.copied
+	return l.copied, l.life
 }
 
 // count returns how many events were stored.
@@ -78,12 +90,16 @@ func (l *lag) seen(index uint64) {
 	l.tail = max(l.tail, index)
 }
 
-// told notes how far the source is.
-func (l *lag) told(tail uint64, now time.Time) {
+// told notes how far the source is, and whether all of that is copied but for what
+// is not asked for.
+func (l *lag) told(life int, tail uint64, all bool, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.begun {
+	if !l.begun || life != l.life {
 		return
+	}
+	if all {
+		l.copied = max(l.copied, tail)
 	}
 	l.tail, l.known = max(l.tail, tail), true
 	if l.tail == l.copied {
@@ -149,14 +165,16 @@ func (f *feed) watch(ctx context.Context, every, most time.Duration) {
 // the age grows. With patterns the source is asked whether the events behind the
 // newest copied one are any that are wanted.
 func (f *feed) look(ctx context.Context) {
+	_, life := f.lag.now()
 	tail, err := f.src.last(ctx, f.wanted.namespace)
 	if err != nil {
 		return
 	}
-	if copied := f.lag.index(); tail > copied {
-		if more, err := f.src.rest(ctx, f.wanted, copied+1); err == nil && !more {
-			f.lag.upTo(tail)
-		}
+	copied, _ := f.lag.now()
+	all := false
+	if tail > copied {
+		more, err := f.src.rest(ctx, f.wanted, copied+1)
+		all = err == nil && !more
 	}
-	f.lag.told(tail, time.Now())
+	f.lag.told(life, tail, all, time.Now())
 }

@@ -13,9 +13,36 @@ func newTestLag(said *talk) *lag {
 	return &lag{log: loggerFor(said, false, logLevel(slog.LevelInfo), "json")}
 }
 
+func (l *lag) hears(tail uint64, now time.Time) {
+	_, life := l.now()
+	l.told(life, tail, false, now)
+}
+
+func TestWhatASourceSaidBeforeItWasAnotherLogIsNoLag(t *testing.T) {
+	l, now := newTestLag(&talk{}), time.Unix(1000, 0)
+	l.restart(90, now)
+	_, life := l.now() // it is asked, and answers late
+	l.restart(3, now)
+	l.told(life, 100, true, now)
+	l.hears(3, now)
+	if events, _, known := l.behind(now); events != 0 || !known {
+		t.Errorf("got %d events, %v, want 0, true", events, known)
+	}
+}
+
+func TestLagIsNotHiddenByEventsThatSayTheyAreOfTheFuture(t *testing.T) {
+	l, now := newTestLag(&talk{}), time.Now()
+	l.restart(1, now.Add(time.Hour))
+	l.reached(2, now.AddDate(100, 0, 0))
+	l.hears(5, now)
+	if events, age, _ := l.behind(now.Add(time.Minute)); events != 3 || age < 59*time.Second {
+		t.Errorf("got %d events, %s, want 3 for a minute", events, age)
+	}
+}
+
 func TestLagIsUnknownUntilBothEndsHaveSaidWhereTheyStand(t *testing.T) {
 	l, now := newTestLag(&talk{}), time.Unix(1000, 0)
-	l.told(5, now)
+	l.hears(5, now)
 	if _, _, known := l.behind(now); known {
 		t.Error("got a lag before the target has said where it stands, want none")
 	}
@@ -23,7 +50,7 @@ func TestLagIsUnknownUntilBothEndsHaveSaidWhereTheyStand(t *testing.T) {
 	if _, _, known := l.behind(now); known {
 		t.Error("got a lag before the source has said where it stands, want none")
 	}
-	l.told(5, now)
+	l.hears(5, now)
 	if events, age, known := l.behind(now); events != 3 || age != time.Minute || !known {
 		t.Errorf("got %d events, %s, %v, want 3, 1m, true", events, age, known)
 	}
@@ -34,7 +61,7 @@ func TestLagLastsSinceTheMirrorWasInStepOrSinceItsNewestEvent(t *testing.T) {
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	l := newTestLag(&talk{})
 	l.restart(1, at(-3600)) // nothing was published for an hour
-	l.told(1, at(0))
+	l.hears(1, at(0))
 	for i, c := range []struct {
 		do     func()
 		now    int
@@ -42,13 +69,13 @@ func TestLagLastsSinceTheMirrorWasInStepOrSinceItsNewestEvent(t *testing.T) {
 		want   int
 	}{
 		{func() {}, 5, 0, 0},
-		{func() { l.told(3, at(10)) }, 10, 2, 10},            // since it was found in step, not for an hour
-		{func() { l.reached(2, at(7)) }, 11, 1, 4},           // its newest is 4 s old
-		{func() { l.reached(3, at(8)) }, 12, 0, 0},           // all of it
-		{func() { l.seen(9) }, 13, 6, 5},                     // the source has come further
-		{func() { l.upTo(9) }, 14, 0, 0},                     // none of them was wanted
-		{func() { l.seen(10); l.told(4, at(15)) }, 16, 1, 8}, // an answer that is older than what was seen
-		{func() { l.restart(4, at(3)); l.told(4, at(17)) }, 18, 0, 0},
+		{func() { l.hears(3, at(10)) }, 10, 2, 10},            // since it was found in step, not for an hour
+		{func() { l.reached(2, at(7)) }, 11, 1, 4},            // its newest is 4 s old
+		{func() { l.reached(3, at(8)) }, 12, 0, 0},            // all of it
+		{func() { l.seen(9) }, 13, 6, 5},                      // the source has come further
+		{func() { l.upTo(9) }, 14, 0, 0},                      // none of them was wanted
+		{func() { l.seen(10); l.hears(4, at(15)) }, 16, 1, 8}, // an answer that is older than what was seen
+		{func() { l.restart(4, at(3)); l.hears(4, at(17)) }, 18, 0, 0},
 	} {
 		c.do()
 		if events, age, _ := l.behind(at(c.now)); events != c.events || age != time.Duration(c.want)*time.Second {
@@ -61,7 +88,7 @@ func TestLagIsToldWhenItIsLongAndAgainAndWhenItIsOver(t *testing.T) {
 	said, start := &talk{}, time.Unix(1000, 0)
 	l := newTestLag(said)
 	l.restart(1, start)
-	l.told(9, start)
+	l.hears(9, start)
 	for second := range 100 {
 		l.say(start.Add(time.Duration(second)*time.Second), 20*time.Second)
 	}
@@ -125,7 +152,7 @@ func TestTheLineOfProgressSaysHowFarBehindAMirrorIs(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	l.restart(1, time.Now().Add(-time.Minute))
-	l.told(1, time.Now())
+	l.hears(1, time.Now())
 	l.wrote(1)
 	if got, want := m.progressText(), "copied 1 events, in step"; got != want {
 		t.Errorf("got %q, want %q", got, want)
@@ -159,7 +186,7 @@ func TestADirectoryThatEndsBeforeWhatWasCopiedIsLookedAtAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer src.close()
-	err = src.follow(t.Context(), wanted{namespace: "app"}, 9, func(batch) error { return context.Canceled })
+	err = src.follow(t.Context(), wanted{namespace: "app"}, 9, nil, func(batch) error { return context.Canceled })
 	if got, want := fmt.Sprint(err), "ends at index 2, 8 were copied"; !strings.Contains(got, want) {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -52,7 +52,8 @@ type feed struct {
 	lag           *lag
 	begun         chan struct{} // room for one: it is known anew where the target stands
 	last          *bus.Event    // the newest that the target is known to have
-	at            uint64        // its index there, 0: not known
+	at            uint64        // where the target ended when it was last written
+	end           tail          // where it has to end for the next write, of a server
 	stored        *transfer     // what was written so far
 }
 
@@ -64,7 +65,7 @@ func (f *feed) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = f.copyFrom(ctx, p.from)
+		err = f.copyFrom(ctx, p)
 		moved, isMoved := errors.AsType[*movedError](err)
 		_, writing := errors.AsType[*targetError](err)
 		switch {
@@ -110,6 +111,7 @@ func (f *feed) begin(ctx context.Context) (place, error) {
 // went takes a place for where the target is, and tells of it.
 func (f *feed) went(p place) {
 	f.last, f.at = p.last, p.at+p.behind
+	f.end = tail{index: f.at}
 	f.lag.restart(0, time.Time{})
 	if p.last != nil {
 		f.lag.restart(p.last.Index, p.last.CreatedAt)
@@ -129,12 +131,12 @@ func (f *feed) went(p place) {
 
 // copyFrom reads and writes side by side, until one of them ends. What was read
 // before the source ended is written.
-func (f *feed) copyFrom(parent context.Context, from uint64) error {
+func (f *feed) copyFrom(parent context.Context, p place) error {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	read, ended := newAhead(), make(chan error, 1)
 	go func() {
-		err := f.src.follow(ctx, f.wanted, from, func(b batch) error { return read.put(ctx, b) })
+		err := f.src.follow(ctx, f.wanted, p.from, p.last, func(b batch) error { return read.put(ctx, b) })
 		close(read.arrived)
 		ended <- err
 	}()
@@ -170,6 +172,9 @@ func (f *feed) writeArrived(ctx context.Context, read *ahead) error {
 // write is that of the sink, with patience. To send the same events again is
 // harmless: the target knows their ids.
 func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
+	if ctx.Err() != nil {
+		return all, context.Cause(ctx)
+	}
 	tried := false
 	err = f.drain.patiently(ctx, func() error {
 		if tried {
@@ -178,7 +183,7 @@ func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) 
 			}
 		}
 		tried = true
-		did, err := f.sink.write(ctx, namespace, events)
+		did, err := f.writeBehind(ctx, namespace, events)
 		all.stored, all.lost, all.last = all.stored+did.stored, did.lost, did.last
 		return err
 	})
@@ -191,6 +196,44 @@ func (f *feed) write(ctx context.Context, namespace string, events []bus.Event) 
 	f.strangers(all, len(events))
 	f.last = &bus.Event{Id: newest.Id, Index: newest.Index}
 	return all, nil
+}
+
+// mostTries is how often a write to a target that somebody else writes to is tried
+// before it goes in wherever that ends by then.
+const mostTries = 8
+
+// writeBehind is that of the sink, if the target ends where it should. A server may
+// have been put back from an older copy, or made anew, without anybody noticing, and
+// would get events without those before them.
+func (f *feed) writeBehind(ctx context.Context, namespace string, events []bus.Event) (all written, err error) {
+	ctx, done := toItsEnd(ctx)
+	defer done()
+	for tries := 1; ; tries++ {
+		f.end.any = tries == mostTries
+		did, err := f.sink.write(ctx, namespace, events)
+		all.stored, all.lost, all.last = all.stored+did.stored, did.lost, did.last
+		refusal, refused := bus.AsError(err)
+		if !refused || !errors.Is(err, bus.ErrWrongIndex) || f.end.any {
+			return all, err
+		}
+		if err := f.stillThere(ctx); err != nil {
+			return all, err
+		}
+		f.end.index = refusal.Index
+	}
+}
+
+// endOfWrite is how long a write that is at hand may go on when the copy is to end.
+const endOfWrite = 5 * time.Second
+
+// toItsEnd returns a context that outlives another one by as much as a write needs:
+// of one that is cut off nobody knows what was stored, and it would not be counted.
+func toItsEnd(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() {
+		time.AfterFunc(endOfWrite, func() { cancel(context.Cause(parent)) })
+	})
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 func (f *feed) close() error { return nil } // the sink is everybody's

@@ -117,7 +117,8 @@ func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 		there := newDirSource(to.engine, hurt)
 		there.delivered = true
 		f.target = there
-	default:
+	case *hostSink:
+		f.sink = &hostSink{url: to.url, client: to.client, end: &f.end}
 		there := newHostSource(e.to, hurt)
 		there.delivered = true
 		f.target = there

@@ -22,6 +22,7 @@ type place struct {
 	at     uint64     // its index there
 	behind uint64     // events at the target that stand behind it
 	others uint64     // events at the target before it that were not asked of the source
+	left   bool       // last is no longer there: the source has deleted it, and all before it
 	unsure bool       // the target has lost events, or some were removed there, so that nobody can say whether one is missing
 }
 
@@ -36,27 +37,42 @@ type place struct {
 //
 // hurt tells whether the target was found to have lost events.
 func resume(ctx context.Context, src, target followed, w wanted, hurt func() bool) (place, error) {
-	end, err := target.last(ctx, w.namespace)
-	if err != nil || end == 0 {
+	there, err := target.span(ctx, w.namespace)
+	if err != nil || there.last == 0 {
 		return place{}, atTarget(err)
 	}
-	p, err := newestCommon(ctx, src, target, w.namespace, end)
+	p, err := newestCommon(ctx, src, target, w.namespace, there)
 	if err != nil {
 		return place{}, err
 	}
-	if p.last == nil {
-		return place{}, fmt.Errorf("the target has %d events in namespace %s, and the newest %d of them are not of the source: one of the two is another log, was made anew or has lost its end; mirror into an empty target", end, w.namespace, min(end, strangersMost))
+	switch {
+	case p.last == nil && there.first > there.last:
+		return place{}, fmt.Errorf("the target has deleted all of the %d events that it had in namespace %s, so that nobody can say where to go on; mirror into an empty target", there.last, w.namespace)
+	case p.last == nil:
+		return place{}, fmt.Errorf("the target has %d events in namespace %s, and the newest %d of them are not of the source: one of the two is another log, was made anew or has lost its end; mirror into an empty target", there.last, w.namespace, min(there.last, strangersMost))
 	}
 	p.from = p.last.Index + 1
-	if same, err := alike(ctx, src, target, w, &p); same || err != nil {
+	if p.left {
+		return p, nil // nothing that the source has is older
+	}
+	if same, err := alike(ctx, src, target, w, &p, there); same || err != nil {
 		return p, err
 	}
-	return p, compare(ctx, src, target, w, &p, hurt)
+	return p, compare(ctx, src, target, w, &p, there, hurt)
 }
 
-// newestCommon goes back from the end of the target.
-func newestCommon(ctx context.Context, src, target followed, namespace string, end uint64) (place, error) {
-	for at := end; at > 0 && end-at < strangersMost; at-- {
+// newestCommon goes back from the end of the target. An event that the source once
+// had, but its retention has deleted, will do where there is none that it has.
+func newestCommon(ctx context.Context, src, target followed, namespace string, there logSpan) (place, error) {
+	here, err := src.span(ctx, namespace)
+	if err != nil {
+		return place{}, err
+	}
+	if here.prefix != "" && here.prefix == there.prefix {
+		return place{}, fmt.Errorf("the target is the log of the source itself in namespace %s, or a copy of its files: both give the same ids, so that neither can take an event of the other; mirror into an empty target", namespace)
+	}
+	left := place{}
+	for at := there.last; at >= max(there.first, 1) && there.last-at < strangersMost; at-- {
 		e, err := target.event(ctx, namespace, strconv.FormatUint(at, 10))
 		if notThere(err) {
 			continue
@@ -68,18 +84,27 @@ func newestCommon(ctx context.Context, src, target followed, namespace string, e
 			continue
 		}
 		have, err := src.event(ctx, namespace, byID+e.Id)
+		if index, ok := here.gave(e.Id); notThere(err) && ok && index < here.first && left.last == nil {
+			left = place{last: &bus.Event{Id: e.Id, Index: index, CreatedAt: e.CreatedAt}, at: at, behind: there.last - at, left: true}
+		}
 		if notThere(err) {
 			continue
 		}
 		if err != nil {
 			return place{}, err
 		}
-		if !sameEvent(have, e) {
-			return place{}, fmt.Errorf("the id %s is that of event %d of the source, and of another event of the target, %d of %s: mirror into an empty target", e.Id, have.Index, at, namespace)
+		if !sameStored(have, e) {
+			return place{}, clash(have, e, namespace)
 		}
-		return place{last: have, at: at, behind: end - at}, nil
+		return place{last: have, at: at, behind: there.last - at}, nil
 	}
-	return place{}, nil
+	return left, nil
+}
+
+// clash refuses two logs that have one id for different events: the source has lost
+// its end, or was put back from an older copy, and gave the id anew.
+func clash(have, there *bus.Event, namespace string) error {
+	return fmt.Errorf("the id %s is that of event %d of the source, and of another event of the target, %d of %s: mirror into an empty target", there.Id, have.Index, there.Index, namespace)
 }
 
 // targetError is an error of the target where both ends are asked.
@@ -108,14 +133,14 @@ const samples = 8
 // alike tells whether both have the same events at the same indexes, by the last
 // of them and some before. One that cannot be read says nothing: it was mirrored
 // before it was damaged, or the others would not be where they are.
-func alike(ctx context.Context, src, target followed, w wanted, p *place) (bool, error) {
+func alike(ctx context.Context, src, target followed, w wanted, p *place, at logSpan) (bool, error) {
 	if len(w.patterns) > 0 || p.at != p.last.Index {
 		return false, nil
 	}
-	asked := uint64(0)
+	asked, before := uint64(0), min(max(at.first, 1), p.at)-1 // what retention has deleted says nothing
 	for i := range uint64(samples) {
-		index := p.at * (i + 1) / samples
-		if index == asked {
+		index := before + (p.at-before)*(i+1)/samples
+		if index == asked || index == before {
 			continue
 		}
 		asked = index
@@ -135,6 +160,9 @@ func alike(ctx context.Context, src, target followed, w wanted, p *place) (bool,
 		if err != nil || have.Id != there.Id {
 			return false, err
 		}
+		if !sameStored(have, there) {
+			return false, clash(have, there, w.namespace)
+		}
 	}
 	return true, nil
 }
@@ -149,12 +177,20 @@ func unlessNotThere(err error) error {
 // compare reads both from the beginning to the event that they have in common:
 // each event that was asked of the source must stand at the target, in the same
 // order.
-func compare(ctx context.Context, src, target followed, w wanted, p *place, hurt func() bool) error {
+func compare(ctx context.Context, src, target followed, w wanted, p *place, there logSpan, hurt func() bool) error {
 	next, stop := iter.Pull2(eventsUpTo(ctx, target, wanted{namespace: w.namespace}, p.at))
 	defer stop()
+	begun, from := false, uint64(0)
 	for e, err := range eventsUpTo(ctx, src, w, p.last.Index) {
+		if err == nil && !begun && there.first > 1 {
+			from, err = beginning(ctx, src, target, w.namespace, e, p.at)
+		}
 		if err != nil {
 			return err
+		}
+		before := !begun // what stands before the first that both have may once have been of the source
+		if begun = true; e.Index < from {
+			continue
 		}
 		for found := false; !found; {
 			have, err, more := next()
@@ -164,16 +200,51 @@ func compare(ctx context.Context, src, target followed, w wanted, p *place, hurt
 			case !more && hurt():
 				p.unsure = true
 				return nil
+			case !more && deletedSince(ctx, target, w.namespace, &there):
+				p.others = 0
+				return compare(ctx, src, target, w, p, there, hurt)
 			case !more:
 				return fmt.Errorf("the target lacks event %d of the source (%s of %s), or has it elsewhere, and has later ones: written now it would stand behind them; mirror into an empty target, or add what is missing out of order with bus copy, without --follow", e.Index, e.Id, w.namespace)
+			case have.Id == e.Id && !sameStored(e, have):
+				return clash(e, have, w.namespace)
 			case have.Id == e.Id:
 				found = true
-			default:
+			case !before || e.Index == 1:
 				p.others++
 			}
 		}
 	}
 	return nil
+}
+
+// deletedSince tells whether the target has deleted events while it was read.
+func deletedSince(ctx context.Context, target followed, namespace string, there *logSpan) bool {
+	before := there.first
+	if now, err := target.span(ctx, namespace); err == nil {
+		*there = now
+	}
+	return there.first > before
+}
+
+// beginning returns from which index of the source on a target that has deleted its
+// oldest events has to have them. oldest is the first that was asked of the source.
+func beginning(ctx context.Context, src, target followed, namespace string, oldest *bus.Event, last uint64) (uint64, error) {
+	if _, err := target.event(ctx, namespace, byID+oldest.Id); err == nil || !notThere(err) {
+		return 0, atTarget(err)
+	}
+	for e, err := range eventsUpTo(ctx, target, wanted{namespace: namespace}, last) {
+		if err != nil {
+			return 0, atTarget(err)
+		}
+		have, err := src.event(ctx, namespace, byID+e.Id)
+		if err == nil {
+			return have.Index, nil
+		}
+		if !notThere(err) {
+			return 0, err
+		}
+	}
+	return 0, nil
 }
 
 var errEnough = errors.New("enough was read")

@@ -82,7 +82,7 @@ func (s *dirSink) write(ctx context.Context, namespace string, events []bus.Even
 		if err != nil {
 			return written{}, bus.AtLine(err, i+1)
 		}
-		if first, twice := seen[e.Id]; twice && !sameEvent(&events[first], e) {
+		if first, twice := seen[e.Id]; twice && !sameStored(&events[first], e) {
 			return written{}, bus.AtLine(bus.ErrInvalidEvent.With("the id %s stands for two different events: the source is not what bus wrote", e.Id), i+1)
 		} else if have || twice {
 			continue
@@ -122,6 +122,28 @@ func isLost(err error) bool {
 type hostSink struct {
 	url    string
 	client *client.Client
+	end    *tail // where the one namespace that is written ends; nil: anywhere will do
+}
+
+// tail is where the log of a server is known to end. A write says so, and is refused
+// where that is not so.
+type tail struct {
+	index uint64
+	any   bool // it is not said: somebody else writes all the time
+}
+
+// expect makes a write depend on where the log ends.
+func (t *tail) expect(options []client.PutOption) []client.PutOption {
+	if t == nil || t.any {
+		return options
+	}
+	return append(options, client.WithExpectedIndex(t.index))
+}
+
+func (t *tail) wrote(index uint64) {
+	if t != nil {
+		t.index = index
+	}
 }
 
 // openHostSink makes sure that the server takes the namespaces before the
@@ -140,7 +162,7 @@ func openHostSink(ctx context.Context, url string, namespaces []string) (sink, e
 			return nil, fmt.Errorf("%s does not take namespace %s; start it with --namespaces that include it", shown(url), name)
 		}
 	}
-	return &hostSink{url, client.NewClient(url)}, nil
+	return &hostSink{url: url, client: client.NewClient(url)}, nil
 }
 
 func (s *hostSink) close() error { return nil }
@@ -181,7 +203,7 @@ func (s *hostSink) put(ctx context.Context, events []bus.Event) (did written, er
 	if len(events) == 0 {
 		return did, nil
 	}
-	resp := s.client.Put(ctx, client.WithBatch(events...), client.WithTimeout(putTimeout))
+	resp := s.client.Put(ctx, s.end.expect([]client.PutOption{client.WithBatch(events...), client.WithTimeout(putTimeout)})...)
 	err = resp.Error()
 	if errors.Is(err, bus.ErrTooLarge) && len(events) > 1 {
 		return s.halves(ctx, events)
@@ -201,6 +223,9 @@ func (s *hostSink) put(ctx context.Context, events []bus.Event) (did written, er
 		}
 		if !receipt.Duplicate {
 			did.stored++
+			s.end.wrote(receipt.Index)
+		} else if !sameMoment(receipt.Id, receipt.CreatedAt, events[i].CreatedAt) {
+			return did, fmt.Errorf("the id %s is that of another event of the server, at index %d of %s; write into another one", receipt.Id, receipt.Index, bus.Namespace(events[i].Subject))
 		}
 		did.last = receipt.Index
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,16 +37,31 @@ type followed interface {
 	read(ctx context.Context, w wanted, take func([]bus.Event) error) error
 	// follow hands out the events that match from an index on, or from the oldest
 	// with 0, and then those that come. It returns ctx's error when that ends, and a
-	// *movedError when what it has handed out is no longer what is there.
-	follow(ctx context.Context, w wanted, from uint64, take func(batch) error) error
+	// *movedError when what it has handed out, or last, which was found there before
+	// (nil: none), is no longer what is there.
+	follow(ctx context.Context, w wanted, from uint64, last *bus.Event, take func(batch) error) error
 	// last returns the index of the newest event, 0 when there is none.
 	last(ctx context.Context, namespace string) (uint64, error)
+	// span returns what the log holds.
+	span(ctx context.Context, namespace string) (logSpan, error)
 	// event returns the event with an index, or with an id behind byID, or
 	// bus.ErrUnknownEvent, or says that it cannot be read.
 	event(ctx context.Context, namespace, name string) (*bus.Event, error)
 	// rest is false when it is certain that nothing from an index on matches.
 	rest(ctx context.Context, w wanted, from uint64) (bool, error)
 	close() error
+}
+
+// logSpan is what a log holds: the indexes first to last, none when last is less.
+type logSpan struct {
+	first, last uint64
+	prefix      string // what the ids begin with that this log gives
+}
+
+// gave tells whether the log has given an id, and for which index.
+func (l logSpan) gave(id string) (index uint64, ok bool) {
+	p, given := bus.ParseEventID(id)
+	return p.Index, given && l.prefix != "" && strings.HasPrefix(id, l.prefix)
 }
 
 // batch is what has been read of a namespace up to an index: the events that
@@ -70,6 +86,14 @@ type wanted struct {
 // match tells whether a subject is selected.
 func (w wanted) match(subject string) bool {
 	return len(w.patterns) == 0 || slices.ContainsFunc(w.patterns, func(p bus.Pattern) bool { return p.Match(subject) })
+}
+
+// only leaves the events of a batch that match. Without patterns it is as it was.
+func (w wanted) only(b batch) batch {
+	if len(w.patterns) > 0 {
+		b.events = slices.DeleteFunc(slices.Clone(b.events), func(e bus.Event) bool { return !w.match(e.Subject) })
+	}
+	return b
 }
 
 // selectionFlags narrow what is dumped or copied.
@@ -212,8 +236,13 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 	next = max(first, from)
 	reader := engine.Reader(w.namespace, next)
 	defer reader.Close()
-	for ctx.Err() == nil {
-		events, err := reader.Next()
+	if next > from { // no event need come that shows it
+		s.deleted(w.namespace, from, next)
+		err = take(batch{upTo: next - 1})
+	}
+	for err == nil && ctx.Err() == nil {
+		b := batch{}
+		b.events, err = reader.Next()
 		if errors.Is(err, io.EOF) {
 			return next, nil
 		}
@@ -223,32 +252,27 @@ func (s *dirSource) readOn(ctx context.Context, w wanted, from uint64, take func
 			}
 			next = damage.Next
 			reader.Seek(next)
+			err = take(batch{upTo: next - 1})
 			continue
 		}
 		if removed, ok := bus.AsRemoved(err); ok {
 			s.damages.passed(err, removed.Reason == bus.RemovedDeleted)
 			next = removed.Next
 			reader.Seek(next)
-			if err := take(batch{upTo: next - 1}); err != nil {
-				return next, err
-			}
+			err = take(batch{upTo: next - 1})
 			continue
 		}
 		if err != nil {
 			return next, err
 		}
-		next = events[len(events)-1].Index + 1
-		if events, err = s.once(w.namespace, events); err != nil {
-			return next, err
-		}
-		if len(w.patterns) > 0 {
-			events = slices.DeleteFunc(slices.Clone(events), func(e bus.Event) bool { return !w.match(e.Subject) })
-		}
-		if err := take(batch{events, next - 1}); err != nil {
-			return next, err
+		s.deleted(w.namespace, next, b.events[0].Index)
+		next = b.events[len(b.events)-1].Index + 1
+		b.upTo = next - 1
+		if b.events, err = s.once(w.namespace, b.events); err == nil {
+			err = take(w.only(b))
 		}
 	}
-	return next, context.Cause(ctx)
+	return next, cmp.Or(err, context.Cause(ctx))
 }
 
 // damaged tells what is gone for good, and decides on what is not.

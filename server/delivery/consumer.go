@@ -29,6 +29,7 @@ type Consumer struct {
 	termed  recentIDs // said never to be taken
 	removed recentIDs // gone from the log while they were out
 	letters map[uint64]*obituary
+	dying   map[uint64]struct{} // becoming dead letters, by a stream that is gone
 	paused  bool
 	end     error // why it takes no more members
 }
@@ -65,7 +66,7 @@ func (h *Hub) Declare(spec ConsumerSpec, at Progress) (*Consumer, error) {
 	if err := h.check(Spec{Places: []Place{{Namespace: spec.Namespace, Patterns: spec.Patterns}}, Ack: &ack}); err != nil {
 		return nil, err
 	}
-	c := &Consumer{hub: h, turn: make(turnstile, 1), spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary)}
+	c := &Consumer{hub: h, turn: make(turnstile, 1), spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary), dying: make(map[uint64]struct{})}
 	c.notes.consumer = c
 	c.notes.quiet = sync.NewCond(&c.notes.mu)
 	_, c.before = h.src.Bounds(spec.Namespace)

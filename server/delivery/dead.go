@@ -46,6 +46,7 @@ func (s *Stream) keepDead(dead []Delivery) {
 			if s.keptDead(d) != nil {
 				s.revive(stored{d.Event.Index, d.Event.Id}) // said by who could not keep it
 			}
+			s.consumer.triedToKeep(d.Event.Index)
 		}
 	}()
 }
@@ -120,6 +121,28 @@ func (s *Stream) revive(ref stored) {
 	if fl := s.flights.at(ref); fl != nil {
 		fl.dying = false
 	}
+}
+
+// eachDying calls for each event of a named consumer that is becoming a dead letter.
+func (s *Stream) eachDying(call func(index uint64)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for fl := s.cursors[0].unacked.first; fl != nil; fl = fl.next {
+		if fl.dying {
+			call(fl.event.Index)
+		}
+	}
+}
+
+// triedToKeep notes that a dead letter is kept, or that it could not be: then
+// whoever connects next tries again.
+func (c *Consumer) triedToKeep(index uint64) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.dying, index)
 }
 
 // obituary is a dead letter of an event that is not settled yet. It is kept once,

@@ -124,6 +124,7 @@ func (c *Consumer) part(m *Member) {
 // and c.mu.
 func (c *Consumer) sleep() {
 	c.at = c.stream.progress()
+	c.stream.eachDying(func(index uint64) { c.dying[index] = struct{}{} })
 	c.stream.Close()
 	c.stream = nil
 }

@@ -237,6 +237,39 @@ func TestADeadLetterWhoseNoteFailsIsKeptOnce(t *testing.T) {
 	})
 }
 
+func TestWhatIsBecomingADeadLetterIsNotAcknowledgedThoughItsLastConnectionHasLeft(t *testing.T) {
+	for _, upTo := range []bool{false, true} {
+		withNamed(t, AckSpec{Redelivery: time.Hour, Attempts: 1}, func(t *testing.T, n *named) {
+			n.m.publish("a.x", "a.x")
+			m := n.join(MemberSpec{})
+			wantChunk(t, m, "a.x 1(1)\na.x 2(1)\n")
+			release := n.book.delay()
+			n.settle(Verdict{Kind: Nak}, false, 1)
+			waitFor(t, m) // the letter of 1 is kept, and its note under way
+			m.Close()
+			index := uint64(1)
+			if upTo {
+				index = 2
+			}
+			answered := make(chan []Settled, 1)
+			go func() {
+				said, _ := n.c.Settle([]string{eventID("a", index)}, Verdict{}, upTo)
+				answered <- said
+			}()
+			synctest.Wait()
+			release()
+			for _, one := range <-answered {
+				if one.EventID == eventID("a", 1) {
+					t.Errorf("up to %t: got an answer that 1 is acknowledged, and it is a dead letter", upTo)
+				}
+			}
+			if _, err := n.c.Settle([]string{eventID("a", 1)}, Verdict{}, false); !errors.Is(err, bus.ErrNotDelivered) || len(n.book.dead) != 1 {
+				t.Errorf("got %v and %d dead letters, want %v and 1", err, len(n.book.dead), bus.ErrNotDelivered)
+			}
+		})
+	}
+}
+
 func TestATermThatIsSaidAgainIsTakenAgain(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: time.Minute}, func(t *testing.T, n *named) {
 		n.m.publish("a.x", "a.x")

@@ -186,7 +186,10 @@ func (p *plan) take(fl *flight) {
 func (p *plan) takeStored(e *bus.Event) error {
 	c, v := p.of, p.verdict
 	attempt, owed := p.progress().owes(e.Index)
+	_, dying := c.dying[e.Index]
 	switch {
+	case owed && dying:
+		return notDelivered(e.Id, "was given up after its last attempt")
 	case !owed && c.given.has(e.Id) && !c.termed.has(e.Id): // it may be owed again: dead letters are retried
 		return notDelivered(e.Id, "was given up after its last attempt")
 	case !owed:
@@ -225,7 +228,7 @@ func (p *plan) takeBelow(index uint64) {
 		}
 	}
 	for _, a := range p.progress().Open {
-		if a.Index < index && !flying[a.Index] {
+		if _, dying := p.of.dying[a.Index]; a.Index < index && !flying[a.Index] && !dying {
 			p.unread = append(p.unread, a.Index)
 		}
 	}

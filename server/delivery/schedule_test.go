@@ -23,6 +23,7 @@ type waitingRoom struct {
 	skew    time.Duration // of the clock that it is told
 	mu      sync.Mutex    // guards the rest
 	fails   error
+	during  func() // called once, when what is due has been looked for
 	asked   int
 	commits [][]time.Time
 }
@@ -45,6 +46,10 @@ func (w *waitingRoom) Release(_ context.Context, namespace string, now time.Time
 		}
 		w.m.again(e)
 		released = append(released, due)
+	}
+	if during := w.during; during != nil {
+		w.during = nil
+		during()
 	}
 	if len(released) > 0 {
 		w.commits = append(w.commits, released)
@@ -305,6 +310,21 @@ func TestADroppedNamespaceIsLookedAtNoMore(t *testing.T) {
 		if _, got := s.looked(); got != 1 {
 			t.Errorf("declared again: got %d commits, want one", got)
 		}
+	})
+}
+
+func TestWhatIsStoredWhileTheLastIsDeliveredIsNotForgotten(t *testing.T) {
+	withSchedule(t, func(t *testing.T, s *scheduled) {
+		from := s.live()
+		defer from.Close()
+		start := time.Now()
+		s.put(time.Second)
+		synctest.Wait()
+		<-time.After(500 * time.Millisecond)
+		s.room.mu.Lock()
+		s.room.during = func() { s.put(time.Second) } // when the first one is delivered
+		s.room.mu.Unlock()
+		s.deliveries(from, start, "e_a-1 at 1s", "e_a-3 at 2s")
 	})
 }
 

@@ -78,6 +78,9 @@ func (l *lasts) read(r *lastReading, to uint64) {
 		r.err = l.tooMany()
 	case err != nil:
 		l.table, r.err = nil, err
+	case l.table == nil:
+		// A commit was too much and was taken back, and what was stored beside it is not
+		// known: who waits here begins anew.
 	default:
 		if at < to {
 			l.next = at // what was to follow never became readable

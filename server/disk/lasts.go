@@ -35,6 +35,8 @@ type lasts struct {
 	// commit waits for a disk: who waits for that is idle, in tests of time too.
 	held    chan struct{}
 	start   uint64     // where the commit at hand begins
+	had     int        // subjects in table by then
+	wasOver bool       // over by then
 	next    uint64     // one past the last index given
 	table   *lastTable // what was stored since reading began, or with known, all; nil: nobody has asked, or there are too many
 	undo    []lastUndo // what the commit at hand has changed
@@ -46,7 +48,8 @@ type lasts struct {
 }
 
 // lastTable holds subjects in the order in which they came. They are only ever
-// appended, so that who has copied the slice may read it without a lock.
+// appended, but for takeBack, so that who has copied the slice may read it without a
+// lock.
 type lastTable struct {
 	slots    map[string]uint32
 	subjects []string
@@ -99,7 +102,10 @@ func (t *lastTable) add(subject string) uint32 {
 // Begin implements immuta.Ledger.
 func (l *lasts) Begin() {
 	l.lock()
-	l.start = l.next
+	l.start, l.wasOver, l.had = l.next, l.over, 0
+	if l.table != nil {
+		l.had = len(l.table.subjects)
+	}
 }
 
 // Take implements immuta.Ledger.
@@ -160,6 +166,7 @@ func (l *lasts) End(stored bool) {
 			}
 		}
 		l.next = l.start
+		l.takeBack()
 	}
 	if len(l.undo) > 0 && l.known.Load() {
 		l.size.Store(int64(len(l.table.subjects)))
@@ -169,6 +176,20 @@ func (l *lasts) End(stored bool) {
 	}
 	l.places = l.places[:0]
 	l.unlock()
+}
+
+// takeBack forgets the subjects that came with a commit that was not stored, so that
+// they do not count. Who has copied the slice has none of them: see held. Of a table
+// that became too large by them nothing is left: who asks next has the log read anew.
+func (l *lasts) takeBack() {
+	if l.table == nil {
+		l.over = l.wasOver
+		return
+	}
+	for _, subject := range l.table.subjects[l.had:] {
+		delete(l.table.slots, subject)
+	}
+	l.table.subjects, l.table.last = l.table.subjects[:l.had], l.table.last[:l.had]
 }
 
 // overflow gives the memory back. What is held of some subjects would be a wrong

@@ -2,8 +2,9 @@
 // over connections in memory, delivery, and the disk engine on a file system
 // that loses power, in a bubble of testing/synctest whose one source of chance
 // is a seed. Each seed is a life: some dozens of steps of publishers, readers,
-// consumers, crashes and faults. Beside it a small model keeps what was
-// answered and seen, and checks the promises of the bus after every step.
+// consumers, half of the time named ones, crashes and faults. Beside it a small
+// model keeps what was answered and seen, and checks the promises of the bus after
+// every step.
 //
 //	go test ./server/sim -run Life                          some lives, as in CI
 //	go test ./server/sim -run Life -sim.lives=1000000 -timeout 0

@@ -10,7 +10,8 @@ import (
 
 // A simulation that never fails proves nothing. These lives run on disks that
 // lie, and have to be found out. Faults of the product itself were made by hand,
-// one at a time, and each was found by the life with this seed at the latest:
+// one at a time, and each was found by the life with this seed at the latest, the
+// first of them when no life had named consumers:
 //
 //	immuta    an event is shown before the sync that follows its write           12
 //	immuta    answered before the sync                                            1
@@ -37,6 +38,20 @@ import (
 //	delivery  at the seam to the live feed one is left out                        1
 //	delivery  ... or is repeated                                                 52
 //	delivery  one consumer is enough for confirm=2                              181
+//	delivery  a dead letter that was kept wakes nobody                          335
+//	delivery  ... that could not be kept is not tried again                     437
+//	named     an acknowledgement is answered and not written down                12
+//	named     up_to leaves what is below                                          5
+//	named     how often an event was refused is not written down                 38
+//	named     a dead letter is kept twice, or not at all                          6
+//	named     one that was deleted is back after a start                          5
+//	named     other settings are not written down                                12
+//	named     it is paused and gives events out                                   7
+//	named     what a connection had that left goes to nobody                     33
+//	named     ... or to others while it is being acknowledged                    23
+//	named     what was leased goes to others when the lease has been answered    14
+//	named     room that an acknowledgement makes calls nobody                    20
+//	named     ... or one who has his share                                      171
 
 // liar is a file system that leaves out what one of its fields says.
 type liar struct {

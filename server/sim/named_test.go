@@ -29,22 +29,6 @@ type named struct {
 	unseen   int  // up to here, events may have had their only attempt with one who died
 }
 
-// settings are what can be changed; not there is none of them.
-type settings struct {
-	there      bool
-	redelivery time.Duration
-	count      int // 0: without end
-	inflight   int
-	paused     bool
-}
-
-// word is what was asked for the settings to be, and whether that was answered.
-type word struct {
-	settings
-	at   time.Time
-	sure bool
-}
-
 // member is one connection of a named consumer.
 type member struct {
 	name string
@@ -53,35 +37,6 @@ type member struct {
 	gone time.Time // zero: it is connected
 	// leased is one that pulls: what it was given stays out though it has left.
 	leased bool
-}
-
-func (n *named) now() settings {
-	for i := len(n.words) - 1; i >= 0; i-- {
-		if n.words[i].sure {
-			return n.words[i].settings
-		}
-	}
-	return settings{}
-}
-
-// may are the settings that a start may find, when what was answered after a time
-// may be lost.
-func (n *named) may(after time.Time) (all []settings) {
-	for i := len(n.words) - 1; i >= 0; i-- {
-		all = append(all, n.words[i].settings)
-		if n.words[i].sure && n.words[i].at.Before(after) {
-			return all
-		}
-	}
-	return append(all, settings{})
-}
-
-// say notes settings that were asked for.
-func (n *named) say(s settings, sure bool) {
-	n.words = append(n.words, word{s, time.Now(), sure})
-	if sure {
-		n.window, n.since = max(n.window, s.inflight), time.Now()
-	}
 }
 
 // forget makes it one that was never there.
@@ -125,14 +80,6 @@ func (w *world) addNamed(rng *rand.Rand) {
 	n := &named{name: fmt.Sprintf("n%d", len(w.named)), ns: firstSegment(patterns[0]), patterns: patterns, letters: map[letterKey]int{}}
 	n.forget()
 	w.named = append(w.named, n)
-}
-
-// anySettings are those of a consumer that is to be made.
-func anySettings(rng *rand.Rand) settings {
-	return settings{
-		there: true, redelivery: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, time.Minute}[rng.IntN(4)],
-		count: rng.IntN(4), inflight: []int{1, 2, 5, 64}[rng.IntN(4)],
-	}
 }
 
 // joinNamed connects one more, which makes the consumer where there is none.
@@ -183,16 +130,6 @@ func (n *named) query(s settings, more ...string) string {
 
 func (n *named) path() string { return "v1/namespaces/" + n.ns + "/consumers/" + n.name }
 
-func (w *world) makeNamed(n *named, s settings) bool {
-	body, _ := json.Marshal(map[string]any{"subjects": n.patterns, "start": "oldest", "redelivery": s.redelivery.String(), "redelivery_count": s.count, "inflight": s.inflight})
-	a := w.do("PUT", n.path(), string(body))
-	w.tracef("%s is made: %d", n.name, a.status)
-	if n.say(s, a.status == http.StatusCreated); a.status != http.StatusCreated && !w.ill() {
-		w.failf("making %s: got %d %s", n.name, a.status, a.body)
-	}
-	return a.status == http.StatusCreated
-}
-
 // partNamed: one leaves. What it had may go to the others at once.
 func (w *world) partNamed(n *named, rng *rand.Rand) {
 	if len(n.members) == 0 {
@@ -226,63 +163,6 @@ func (w *world) lease(n *named, rng *rand.Rand) {
 		w.saw(w.spaces[n.ns], e)
 		w.given(n, m, e, begun, time.Now())
 	}
-}
-
-// change gives the consumer other settings, or pauses it, or lets it go on.
-func (w *world) change(n *named, rng *rand.Rand) {
-	s := n.now()
-	if !s.there {
-		return
-	}
-	before := s
-	switch rng.IntN(4) {
-	case 0, 1:
-		s.paused = !s.paused
-	case 2:
-		s.redelivery = []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second}[rng.IntN(3)]
-	case 3:
-		s.count, s.inflight = rng.IntN(4), s.inflight+rng.IntN(4)
-	}
-	w.changeTo(n, before, s)
-}
-
-func (w *world) changeTo(n *named, before, s settings) {
-	body := fmt.Sprintf(`{"redelivery":%q,"redelivery_count":%d,"inflight":%d,"paused":%v}`, s.redelivery, s.count, s.inflight, s.paused)
-	n.next, n.window = &s, max(n.window, s.inflight)
-	a := w.do("PATCH", n.path(), body)
-	w.rest()
-	w.attendNamed(n)
-	n.next = nil
-	w.tracef("%s is changed to %+v: %d", n.name, s, a.status)
-	if n.say(s, a.status == 200); a.status != 200 {
-		w.mayFail(fmt.Sprintf("changing %s", n.name), a)
-		return
-	}
-	if s.count != before.count { // what was given up, and is not kept yet, may have another attempt
-		for _, t := range n.tasks {
-			t.unsure = t.unsure || w.over(n, t, before)
-			t.dying = false
-		}
-	}
-}
-
-// remove deletes the consumer: its connections end, and one of that name begins anew.
-func (w *world) remove(n *named) {
-	if !n.now().there {
-		return
-	}
-	a := w.do("DELETE", n.path(), "")
-	w.tracef("%s is deleted: %d", n.name, a.status)
-	w.rest()
-	w.attendNamed(n)
-	if n.say(settings{}, a.status == http.StatusNoContent); a.status != http.StatusNoContent {
-		w.mayFail("deleting "+n.name, a)
-		return
-	}
-	if len(n.members) > 0 {
-		w.failf("%s was deleted, and %s is still connected", n.name, n.members[0].name)
-	}
-	n.forget()
 }
 
 // mayFail: what needs the disk fails only when the disk does.

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"encoding/json"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -31,7 +30,7 @@ func (w *world) restarted(n *named, power bool) {
 			t.claimed = t.claimed || fresh || t.doubt
 			t.acked, t.kept, t.unsure = time.Time{}, false, true
 		}
-		if t.dying, t.doubt, t.holder = false, false, nil; lost {
+		if t.dying, t.doubt, t.stuck, t.holder = false, false, false, nil; lost {
 			t.delayed, t.noted = false, 0
 		}
 	}
@@ -51,48 +50,6 @@ func (t *task) keptAt() time.Time {
 		return t.acked
 	}
 	return t.due.Add(buryPatience)
-}
-
-// recall asks a server that was started what it knows of a consumer: what holds,
-// or what may.
-func (w *world) recall(n *named, after time.Time) {
-	a := w.do("GET", n.path(), "")
-	if a.status != http.StatusOK && a.status != http.StatusNotFound {
-		w.failf("%s after a start: got %d %s", n.name, a.status, a.body)
-		return
-	}
-	found, ok := settingsOf(a)
-	may := n.may(after)
-	if !ok || !n.lost && !slices.Contains(may, found) {
-		w.failf("%s after a start: got %d %s, want one of %+v", n.name, a.status, a.body, may)
-		return
-	}
-	other := func(s settings) bool { return s.there != found.there } // then it may be one that was deleted
-	n.words = []word{{found, time.Time{}, true}}                     // a start makes sure of what it finds
-	if n.lost || slices.ContainsFunc(may, other) {
-		w.tracef("%s begins anew", n.name)
-		if a := w.do("DELETE", n.path(), ""); a.status != http.StatusNoContent && a.status != http.StatusNotFound {
-			w.failf("deleting %s after a start: got %d %s", n.name, a.status, a.body)
-		}
-		n.forget()
-		n.say(settings{}, true)
-	}
-	n.lost, n.window = false, max(n.window, found.inflight)
-}
-
-func settingsOf(a answer) (s settings, ok bool) {
-	if a.status == http.StatusNotFound {
-		return s, true
-	}
-	var info struct {
-		Redelivery string `json:"redelivery"`
-		Count      int    `json:"redelivery_count"`
-		Inflight   int    `json:"inflight"`
-		Paused     bool   `json:"paused"`
-	}
-	err := json.Unmarshal([]byte(a.body), &info)
-	d, bad := time.ParseDuration(info.Redelivery)
-	return settings{true, d, info.Count, info.Inflight, info.Paused}, err == nil && bad == nil
 }
 
 // finishNamed has somebody acknowledge all that there is, until nothing comes any

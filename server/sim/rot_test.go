@@ -20,6 +20,12 @@ func (w *world) rot(rng *rand.Rand) {
 	if !w.up || w.cut() || w.anyFailed() || w.faults.any() || w.life.sync == "os" {
 		return
 	}
+	w.own = nil // as they are now: the server goes on while a copy is read
+	for _, name := range []string{bus.DeadNamespace, bus.ConsumersNamespace} {
+		if w.engine.Incarnation(name) != 0 {
+			w.own = append(w.own, w.whole(name))
+		}
+	}
 	files := w.fs.After(faultfs.All, nil)
 	var paths []string
 	for _, path := range files.Names() {
@@ -54,6 +60,36 @@ func (w *world) readRotten(engine *disk.Engine, what string) {
 		reader := engine.Reader(name, 1)
 		w.checkRotten(w.spaces[name], reader, what)
 		reader.Close()
+	}
+	for _, own := range w.own {
+		if engine.Keep(own.name) != nil {
+			continue // its header has rotted: that is said to who needs it
+		}
+		reader := engine.Reader(own.name, 1)
+		w.checkRotten(own, reader, what)
+		reader.Close()
+	}
+}
+
+// whole is what a log of the bus's own holds on the disk that has not rotted.
+func (w *world) whole(own string) *namespace {
+	ns, reader := newNamespace(own), w.engine.Reader(own, 1)
+	defer reader.Close()
+	for {
+		events, err := reader.Next()
+		if err != nil {
+			return ns
+		}
+		for i := range events {
+			e, b := new(wire), []byte(nil)
+			if b, err = events[i].MarshalJSON(); err == nil {
+				err = json.Unmarshal(b, e)
+			}
+			if err != nil {
+				w.failf("%s %d: %v", own, events[i].Index, err)
+			}
+			ns.log = append(ns.log, e)
+		}
 	}
 }
 

@@ -60,8 +60,8 @@ func (w *world) verdict(n *named, rng *rand.Rand) {
 		}
 	}
 	var leaves *member
-	if len(n.members) > 0 && rng.IntN(3) == 0 {
-		leaves = n.members[rng.IntN(len(n.members))]
+	if h := sayings[0].t.holder; rng.IntN(3) == 0 && slices.Contains(n.members, h) {
+		leaves = h // who says so often leaves at once
 	}
 	w.tell(sayings, leaves)
 }
@@ -178,7 +178,9 @@ func (s *saying) heard(w *world, asked time.Time) {
 		w.failf("%s says %s of %d, which it was given: got %d %s", s.n.name, s.verdict, t.e.Index, status, s.answer.body)
 		return
 	case answer.Already == true || answer.Already != nil && late:
-		t.kept = t.acked.IsZero()
+		if t.acked.IsZero() {
+			t.kept, t.due = true, asked
+		}
 		if !late && !was.doubt && was.life == w.lifeNow() {
 			w.failf("%s says %s of %d, which it was given and has not settled: got %s", s.n.name, s.verdict, t.e.Index, s.answer.body)
 		}
@@ -199,7 +201,8 @@ func (s *saying) heard(w *world, asked time.Time) {
 func (s *saying) failed(asked time.Time, set settings) {
 	for _, t := range s.about {
 		t = s.n.tasks[t.e.Index]
-		t.doubt, t.delayed, t.noted = t.doubt || s.verdict != "wip", false, 0
+		t.stuck = t.stuck || s.verdict != "wip"
+		t.doubt, t.delayed, t.noted = t.doubt || t.stuck, false, 0
 		t.earliest = minTime(t.earliest, asked)
 		t.latest = maxTime(t.latest, time.Now().Add(max(set.redelivery, s.delay)))
 	}

@@ -20,6 +20,7 @@ type task struct {
 
 	acked   time.Time // or termed; zero: it is not. What is answered is durable
 	doubt   bool      // a verdict on it was not taken, and may be found to have been after a restart
+	stuck   bool      // that was of this delivery: it is out until it is due, who had it has left or not
 	unsure  bool      // it may be settled, or not,
 	claimed bool      // and not as a dead letter
 	said    bool      // something is being said of it
@@ -133,7 +134,7 @@ func (n *named) out(at time.Time) (busy int) {
 // dueAt is when an event that is out has to go to somebody else.
 func (n *named) dueAt(t *task) time.Time {
 	due := t.latest
-	if h := t.holder; h != nil && !h.leased && !h.gone.IsZero() && !t.doubt && h.gone.Before(due) {
+	if h := t.holder; h != nil && !h.leased && !h.gone.IsZero() && !t.stuck && h.gone.Before(due) {
 		due = h.gone
 	}
 	if due.Before(n.since) {
@@ -154,7 +155,7 @@ func (w *world) spent(t *task, s settings) bool {
 // over reports whether an event may have been given up.
 func (w *world) over(n *named, t *task, s settings) bool {
 	due := n.dueAt(t)
-	if t.doubt || t.delayed { // the latest is not the only time that it can be due
+	if t.earliest.Before(t.latest) { // nobody can tell when between them it was due
 		due = minTime(due, t.earliest)
 	}
 	return t.dying || w.spent(t, s) && !time.Now().Before(due)

@@ -68,11 +68,12 @@ type world struct {
 	readers   []*reader
 	consumers []*consumer
 	named     []*named
-	started   []time.Time // when each process was
-	undone    time.Time   // when a power cut took back what no mode promises
-	conns     []*conn     // all there ever were
-	sent      int         // operations so far
-	pending   int         // operations that are not finished
+	own       []*namespace // logs of the bus's own, when the disk last rotted
+	started   []time.Time  // when each process was
+	undone    time.Time    // when a power cut took back what no mode promises
+	conns     []*conn      // all there ever were
+	sent      int          // operations so far
+	pending   int          // operations that are not finished
 
 	trace   []string
 	failure string
