@@ -50,7 +50,7 @@ func (s *dirSource) stillWaits(namespace string, e *bus.Event) (bool, error) {
 	reader := engine.Reader(namespace, e.GivenIndex())
 	defer reader.Close()
 	events, err := reader.Next()
-	if _, damage := errors.AsType[*bus.DamageError](err); damage {
+	if _, damage := errors.AsType[*bus.DamageError](err); damage || isRemoved(err) {
 		return false, nil
 	}
 	if err != nil {
