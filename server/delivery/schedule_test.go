@@ -352,6 +352,7 @@ func TestRandomDelaysReachEveryReaderOnceAndNeverEarlyOverRestarts(t *testing.T)
 			seen := [3][]string{}
 			at := [3]uint64{1, 1, 1}
 			for range 60 {
+				synctest.Wait() // what is due by now has its place
 				switch rng.IntN(6) {
 				case 0:
 					s.schedule.Close()
