@@ -60,12 +60,18 @@ func (n *namespace) findStranger(ctx context.Context, id string) (uint64, error)
 }
 
 // deliveryOf returns where an event was delivered that waited at an index; 0: nowhere
-// yet. Other events may have its id.
+// yet. Other events may have its id. What was stored and cannot be read yet, with a
+// sync interval, is made readable for that: its log is rolled.
 func (n *namespace) deliveryOf(ctx context.Context, id string, waited uint64) (uint64, error) {
 	if err := n.ids.await(ctx); err != nil {
 		return 0, err
 	}
 	for at, ok := n.ids.next(id, waited); ok; at, ok = n.ids.next(id, at) {
+		if _, next := n.log.Bounds(); at >= next {
+			if err := n.log.Roll(ctx); err != nil {
+				return 0, n.removeError(err)
+			}
+		}
 		is, timing, err := n.holds(at, id)
 		if err != nil {
 			return 0, err
