@@ -60,11 +60,9 @@ func (s *Server) deleteEvent(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return err
 	}
-	already, err := s.deleteAll(ctx, namespace, []uint64{index})
-	if err != nil {
+	if answer.Already, err = s.deleteAll(ctx, namespace, []uint64{index}); err != nil {
 		return err
 	}
-	answer.Already = len(already) > 0
 	s.log.Warn("an event was deleted", "namespace", namespace, "index", index, "already", answer.Already, "remote", r.RemoteAddr)
 	s.writeJSON(w, http.StatusOK, answer)
 	return nil
@@ -90,16 +88,16 @@ func (s *Server) placeOf(ctx context.Context, namespace, name string) (uint64, e
 // deleteAll deletes events wherever the bus has what was in them: first in the log,
 // so that nobody reads them any more, then what was read before, then the dead letters
 // made of it, and those of dead letters. What a crash or an error cuts short is finished by a second call. already
-// are those that were removed before.
-func (s *Server) deleteAll(ctx context.Context, namespace string, indexes []uint64) (already []uint64, err error) {
-	all, already, err := s.engine.Delete(ctx, namespace, indexes)
+// says that all of them, wherever they stood, were removed before.
+func (s *Server) deleteAll(ctx context.Context, namespace string, indexes []uint64) (already bool, err error) {
+	all, before, err := s.engine.Delete(ctx, namespace, indexes)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	if err := s.hub.Removed(namespace, all); err != nil {
-		return nil, err
+		return false, err
 	}
-	return already, s.deleteLetters(ctx, namespace, all)
+	return len(before) == len(all), s.deleteLetters(ctx, namespace, all)
 }
 
 func isRemovedError(err error) bool {

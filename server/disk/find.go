@@ -60,12 +60,18 @@ func (n *namespace) findStranger(ctx context.Context, id string) (uint64, error)
 }
 
 // deliveryOf returns where an event was delivered that waited at an index; 0: nowhere
-// yet. Other events may have its id.
+// yet. Other events may have its id. What was stored and cannot be read yet, with a
+// sync interval, is made readable for that: its log is rolled.
 func (n *namespace) deliveryOf(ctx context.Context, id string, waited uint64) (uint64, error) {
 	if err := n.ids.await(ctx); err != nil {
 		return 0, err
 	}
 	for at, ok := n.ids.next(id, waited); ok; at, ok = n.ids.next(id, at) {
+		if _, next := n.log.Bounds(); at >= next {
+			if err := n.log.Roll(ctx); err != nil {
+				return 0, n.removeError(err)
+			}
+		}
 		is, timing, err := n.holds(at, id)
 		if err != nil {
 			return 0, err
@@ -75,6 +81,51 @@ func (n *namespace) deliveryOf(ctx context.Context, id string, waited uint64) (u
 		}
 	}
 	return 0, nil
+}
+
+// deliveryOfRemoved is deliveryOf for an event of which nothing is left where it may
+// have waited: a compaction, or a deletion that was cut off, has taken that. It reads
+// whatever has an id that says no index.
+func (n *namespace) deliveryOfRemoved(ctx context.Context, waited uint64) (uint64, error) {
+	if err := n.ids.await(ctx); err != nil {
+		return 0, err
+	}
+	r := n.log.Reader(waited)
+	defer r.Close()
+	for _, s := range n.ids.behind(waited) {
+		if _, next := n.log.Bounds(); s.next > next { // stored, and not readable yet
+			if err := n.log.Roll(ctx); err != nil {
+				return 0, n.removeError(err)
+			}
+		}
+		at, err := n.deliveredIn(ctx, r, s, waited)
+		if at > 0 || err != nil {
+			return at, err
+		}
+	}
+	return 0, nil
+}
+
+// deliveredIn looks in a range for the event that waited at an index; 0: it is not there.
+func (n *namespace) deliveredIn(ctx context.Context, r *immuta.Reader, s span, waited uint64) (uint64, error) {
+	for at := s.from; at < s.next && ctx.Err() == nil; {
+		r.Seek(at)
+		b, err := r.Next()
+		if unreadable(err) || errors.Is(err, io.EOF) {
+			at++
+			continue
+		}
+		if err != nil {
+			return 0, n.readError(err, at)
+		}
+		for i, data := range b.Records {
+			if t := recordTiming(data); t != nil && t.Published == waited {
+				return b.First + uint64(i), nil
+			}
+		}
+		at = b.First + uint64(len(b.Records))
+	}
+	return 0, ctx.Err()
 }
 
 // holds reports whether the event at the index has this id, and its timing. The

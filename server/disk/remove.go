@@ -78,10 +78,10 @@ func (e *Engine) Delete(ctx context.Context, namespace string, indexes []uint64)
 	if err := n.closeFor(ctx, dooms); err != nil {
 		return nil, nil, n.removeError(err)
 	}
-	// Where it waited an event goes last: there both places are found, should a crash
-	// come between.
+	// Where it was delivered an event goes last, which says where it waited: both places
+	// are found by it, should an error or a crash come between, and by the other one too.
 	waited, others := split(dooms, func(d doomed) bool { return d.waits })
-	for _, part := range [][]doomed{others, waited} {
+	for _, part := range [][]doomed{waited, others} {
 		if err := n.deleteAll(ctx, part); err != nil {
 			return nil, nil, err
 		}
@@ -131,7 +131,8 @@ func (n *namespace) doomOne(ctx context.Context, r *immuta.Reader, index uint64)
 	r.Seek(index)
 	b, err := r.Next()
 	if _, removed := errors.AsType[*immuta.RemovedError](err); removed {
-		return d, 0, nil
+		twin, err = n.deliveryOfRemoved(ctx, index)
+		return d, twin, err
 	}
 	if err != nil {
 		return d, 0, n.readError(err, index)

@@ -1,8 +1,10 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/bus"
@@ -218,4 +220,28 @@ func (s *strangers) next(id string, after uint64) (uint64, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.set.next(id, after)
+}
+
+// behind returns, sorted, the places behind an index of the events whose ids say no
+// index: among them is each that was put off and delivered.
+func (s *strangers) behind(index uint64) (places []span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	add := func(first, count uint64) {
+		if next := first + count; next > index+1 {
+			places = append(places, span{from: max(first, index+1), next: next})
+		}
+	}
+	for _, entries := range append([][]hashed{s.set.hashes.recent}, s.set.hashes.sorted...) {
+		for _, h := range entries {
+			add(h.local, 1)
+		}
+	}
+	for _, runs := range append([][]run{s.set.runs.recent, {s.set.last}}, s.set.runs.sorted...) {
+		for _, r := range runs {
+			add(r.local, r.count)
+		}
+	}
+	slices.SortFunc(places, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	return places
 }

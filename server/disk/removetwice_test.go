@@ -1,0 +1,94 @@
+package disk
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/bus/immuta"
+	"example.com/bus/immuta/faultfs"
+)
+
+func TestADeletionTakesTheDeliveryThatNobodyCanReadYet(t *testing.T) {
+	dir, o := t.TempDir(), Options{Durability: Durability{mode: immuta.SyncInterval, every: time.Hour}}
+	e := openTest(t, dir, o)
+	hidden := putOff(10)
+	hidden.Payload = []byte(`"s3cret-0f-0ne"`)
+	mustAppend(t, e, hidden)
+	if err := e.log("orders").log.Roll(t.Context()); err != nil { // now it can be read
+		t.Fatal(err)
+	}
+	if got := releaseAt(t, e, 10); got != 1 {
+		t.Fatalf("got %d delivered, want 1", got)
+	}
+	all, _, err := e.Delete(t.Context(), "orders", []uint64{1})
+	if err != nil || !slices.Equal(all, []uint64{1, 2}) {
+		t.Errorf("got %d deleted, %v, want 1 and 2", all, err)
+	}
+	mustClose(t, e)
+	if inFiles(t, dir, "s3cret-0f-0ne") {
+		t.Error("what was deleted is in a file")
+	}
+}
+
+// TestASecondDeletionFinishesWhatAnErrorHasCutOffBetweenTwoPlaces refuses the second file
+// of the two that are written anew.
+func TestASecondDeletionFinishesWhatAnErrorHasCutOffBetweenTwoPlaces(t *testing.T) {
+	for _, by := range []uint64{1, 2} {
+		files := faultfs.New()
+		e := openTest(t, "data", Options{FS: files})
+		mustAppend(t, e, putOff(10))
+		if err := e.log("orders").log.Roll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		releaseAt(t, e, 10) // at 2, in another file
+		written := 0
+		files.Inject(func(c faultfs.Call) error {
+			if c.Op == "rename" && strings.HasSuffix(c.Path, ".log.tmp") && c.Path != "data/orders.log.tmp" {
+				if written++; written == 2 {
+					return syscall.EIO
+				}
+			}
+			return nil
+		})
+		if _, _, err := e.Delete(t.Context(), "orders", []uint64{by}); err == nil {
+			t.Fatal("got no error of a deletion that was cut off")
+		}
+		files.Inject(nil)
+		all, _, err := e.Delete(t.Context(), "orders", []uint64{by})
+		if err != nil || !slices.Equal(all, []uint64{1, 2}) {
+			t.Errorf("by index %d: got %d deleted, %v, want 1 and 2", by, all, err)
+		}
+		if events, removed := left(t, e); len(events) != 0 || removed != 2 {
+			t.Errorf("by index %d: got %d left and %d removed, want both gone", by, len(events), removed)
+		}
+		mustClose(t, e)
+	}
+}
+
+// TestADeletionByAnIndexThatWasCompactedTakesWhatWasDeliveredOfIt has what waited
+// removed an hour behind its delivery, which is in a file that does not pay.
+func TestADeletionByAnIndexThatWasCompactedTakesWhatWasDeliveredOfIt(t *testing.T) {
+	now := dueBase
+	e := openTest(t, t.TempDir(), Options{closeAt: 1, Now: func() time.Time { return now }})
+	mustAppend(t, e, putOff(10))
+	if err := e.log("orders").log.Roll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	releaseAt(t, e, 10) // at 2
+	mustAppend(t, e, testEvent("orders.later", "0"), testEvent("orders.a", "0"), testEvent("orders.b", "0"))
+	now = now.Add(2 * time.Hour)
+	compactAll(t, e)
+	if events, _ := left(t, e); len(events) != 4 || events[0].Index != 2 {
+		t.Fatalf("got %d events left, want 4, the first of them delivered", len(events))
+	}
+	all, already, err := e.Delete(t.Context(), "orders", []uint64{1})
+	if err != nil || !slices.Equal(all, []uint64{1, 2}) || !slices.Equal(already, []uint64{1}) {
+		t.Errorf("got %d deleted, %d before, %v, want 1 and 2, and 1", all, already, err)
+	}
+	if events, _ := left(t, e); len(events) != 3 {
+		t.Errorf("got %d events left, want 3", len(events))
+	}
+}
