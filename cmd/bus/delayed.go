@@ -41,7 +41,8 @@ func (s *dirSource) once(namespace string, events []bus.Event) ([]bus.Event, err
 }
 
 // stillWaits reports whether an event that was put off can be read where it was
-// published, too: a retention may have deleted that place, or damage it.
+// published, too: a retention may have deleted that place, a compaction have removed it,
+// or damage hold it.
 func (s *dirSource) stillWaits(namespace string, e *bus.Event) (bool, error) {
 	engine := s.engine.Load()
 	if first, _ := engine.Bounds(namespace); e.GivenIndex() < first {

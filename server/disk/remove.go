@@ -83,6 +83,7 @@ func (e *Engine) Delete(ctx context.Context, namespace string, indexes []uint64)
 	waited, others := split(dooms, func(d doomed) bool { return d.waits })
 	for _, part := range [][]doomed{waited, others} {
 		if err := n.deleteAll(ctx, part); err != nil {
+			n.lasts.anew() // some may be gone, and a second call does not hear of what subject they were
 			return nil, nil, err
 		}
 	}
@@ -234,7 +235,7 @@ func (n *namespace) removeError(err error) error {
 // the removed one: so it is for who opens the log again.
 func (l *lasts) removed(ctx context.Context, d doomed) error {
 	if d.waits || d.due { // its subject has two newest events, in a way
-		l.forget()
+		l.anew()
 		return nil
 	}
 	for {
@@ -258,7 +259,7 @@ func (l *lasts) removed(ctx context.Context, d doomed) error {
 		return err
 	}
 	if putOff {
-		l.forget()
+		l.anew()
 		return nil
 	}
 	l.lock()
@@ -267,6 +268,15 @@ func (l *lasts) removed(ctx context.Context, d doomed) error {
 		l.table.last[l.table.slots[d.subject]] = before
 	}
 	return nil
+}
+
+// anew has the log read again by who asks next. A reading at hand may have seen what
+// was removed meanwhile: it counts for nothing, and who waits for it begins anew.
+func (l *lasts) anew() {
+	l.lock()
+	defer l.unlock()
+	l.known.Store(false)
+	l.table = nil
 }
 
 // isLast reports whether the table has the event as the last of its subject. The
