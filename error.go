@@ -113,7 +113,7 @@ var (
 	ErrSlowReader        = newError(503, "slow_reader", "the stream was not read fast enough")
 	ErrConfirmTimeout    = newError(504, "confirm_timeout", "the event is stored, but not enough consumers acknowledged it in time")
 	ErrReplyTimeout      = newError(504, "reply_timeout", "the event is stored, but no reply came in time")
-	ErrInsufficientSpace = newError(507, "no_space", "the disk is full")
+	ErrInsufficientSpace = newError(507, "no_space", "there is no room for it")
 )
 
 // DamageError says that the events with indexes From to Next-1 of a namespace

@@ -327,7 +327,7 @@ func (c *consumers) byName(name string) (*delivery.Consumer, error) {
 		return found, nil
 	}
 	slices.Sort(namespaces)
-	return nil, bus.ErrInvalidParameter.With("consumer %.80q is one of each of the namespaces %v: say which with namespace=", name, namespaces)
+	return nil, bus.ErrInvalidParameter.With("consumer %.80q is one of each of the namespaces %v: say which with namespace=, or --namespace of bus", name, namespaces)
 }
 
 // make returns the consumer of a name, and makes it when there is none. asked are

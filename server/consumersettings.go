@@ -152,7 +152,7 @@ func (c *consumerSettings) differs(name consumerName, asked *consumerSettings) e
 	if len(all) == 0 {
 		return nil
 	}
-	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, change them with PATCH /v1/namespaces/%s/consumers/%s, or use another name",
+	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, change them with PATCH /v1/namespaces/%s/consumers/%s or bus consumers set, or use another name",
 		name.name, name.namespace, strings.Join(all, "; "), name.namespace, name.name)
 }
 

@@ -294,7 +294,7 @@ func (s *Server) checkNamespace(namespace string) error {
 	if s.engine.Incarnation(namespace) != 0 && !bus.IsOwn(namespace) {
 		return nil
 	}
-	e := bus.ErrUnknownNamespace.With("%.80q; declared are %v, more with bus server --namespaces", namespace, s.engine.Namespaces())
+	e := bus.ErrUnknownNamespace.With("%.80q; declared are %v, more with bus server --namespaces or bus namespaces declare", namespace, s.engine.Namespaces())
 	e.Namespaces = s.engine.Namespaces()
 	return e
 }

@@ -33,7 +33,8 @@ Nobody else should write to a mirror; what stands there is told and stays.
    bus copy --from ./data --to ./backup --follow --status-addr 127.0.0.1:2022
 
 What waits for its delivery is copied, and waits at the target; with --follow it
-comes when it is due. A gap that bus repair has left in the source is told, and is
+comes when it is due. What was put off and is delivered is copied in the order of
+delivery, but from a directory without --follow where it was published. A gap that bus repair has left in the source is told, and is
 no damage.
 The bus's own logs, of named consumers and dead letters, are not copied: they
 are about the indexes of the source.

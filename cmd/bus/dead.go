@@ -148,8 +148,11 @@ func eachLetter(c *cli.Context, server *client.Client, do func(namespace, id str
 		if all && errors.Is(err, bus.ErrLetterResolved) {
 			continue
 		}
+		if err != nil && len(ids) > 1 {
+			err = fmt.Errorf("%w (of %d letters %d are done with)", err, len(ids), done)
+		}
 		if err != nil {
-			return serverError(c, fmt.Errorf("%w (of %d letters %d are done with)", err, len(ids), done))
+			return serverError(c, err)
 		}
 	}
 	return nil

@@ -28,7 +28,8 @@ clear, also when the log is sealed.
 
 A gap that bus repair has left in a log is a line of the dump, and no damage.
 What waits for its delivery is in it, with its deliver_at: of a server at the end
-of its namespace. The bus's own logs, of named consumers and dead letters, are not.
+of its namespace. What was put off and is delivered stands, of a server, in the
+order of delivery; of a directory where it was published. The bus's own logs, of named consumers and dead letters, are not.
 
 Exit code 3: damage was found; without --skip-damaged there is no file.`,
 		Flags: append(append([]cli.Flag{

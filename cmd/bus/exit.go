@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -144,7 +146,30 @@ func onUsageError(c *cli.Context, err error, _ bool) error {
 			return usageError("%s; did you mean --%s? see %s", text, near, see)
 		}
 	}
+	if part := badValue.FindStringSubmatch(text); part != nil {
+		return usageError("--%s is %s, wanted %s; see %s", part[2], part[1], wantedValue(c, part[2]), see)
+	}
 	return usageError("%s; see %s", text, see)
+}
+
+// badValue finds value and flag in what the library says of a value that it
+// cannot read. It does not say what was wanted: wantedValue does.
+var badValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): `)
+
+// wantedValue is what a flag takes, by its type.
+func wantedValue(c *cli.Context, name string) string {
+	for _, f := range c.Command.Flags {
+		if !slices.Contains(f.Names(), name) {
+			continue
+		}
+		switch f.(type) {
+		case *cli.DurationFlag:
+			return "a duration such as 500ms, 5s or 2m"
+		case *cli.BoolFlag:
+			return "nothing, true or false"
+		}
+	}
+	return "a whole number"
 }
 
 // flagNames returns those of the command that was meant, aliases included.

@@ -38,12 +38,12 @@ subscribers have, are not touched; nor are the free blocks of the disk, which of
 sealed log hold ciphertext. Events that it is said to be already deleted are no error.`,
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list them", Flags: []cli.Flag{hostFlag(), jsonFlag()}, Action: listNamespaces},
-			{Name: "show", Usage: "show one with all there is to say", Flags: oneNamespace(), Action: showNamespace},
+			{Name: "show", Usage: "show one; with --json all there is to say", Flags: oneNamespace(), Action: showNamespace},
 			{Name: "declare", Usage: "declare one, for good", Flags: oneNamespace(
 				&cli.StringFlag{Name: "retention", Usage: "how much is kept, as in 7d,10GiB,1000000events,discard=new, or compact", DefaultText: "everything"}), Action: declareNamespace},
 			{Name: "retain", Usage: "change how much is kept", Flags: oneNamespace(
 				&cli.StringFlag{Name: "retention", Usage: "as in 7d,10GiB,1000000events,discard=new, or compact; all for everything; required"}), Action: retainNamespace},
-			{Name: "purge", Usage: "delete the events in front of an index, whole segments of them", Flags: oneNamespace(
+			{Name: "purge", Usage: "delete the events in front of an index, whole closed files of them: of a log in one file all or none", Flags: oneNamespace(
 				&cli.Uint64Flag{Name: "before", Usage: "the index; required"}), Action: purgeNamespace},
 			{Name: "delete-event", Usage: "delete one event with all that was in it; nothing brings it back", Flags: oneNamespace(
 				&cli.StringFlag{Name: "event", Usage: "its id, or its index; id:42 for a publisher's id that is a number; required"}), Action: deleteEvent},
@@ -61,7 +61,7 @@ func oneNamespace(more ...cli.Flag) []cli.Flag {
 func namespaceOf(c *cli.Context) (string, error) {
 	name := c.String("namespace")
 	if err := bus.CheckNamespace(name); err != nil {
-		return "", usageError("--namespace is %q, wanted the name of a namespace, as in %s --namespace invoices", name, c.Command.HelpName)
+		return "", usageError("--namespace is %q, wanted the name of a namespace, 1 to 64 of A-Z a-z 0-9 _ - and no underscore in front, as in %s --namespace invoices", name, c.Command.HelpName)
 	}
 	return name, nil
 }

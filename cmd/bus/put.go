@@ -141,6 +141,11 @@ func putOptions(c *cli.Context) ([]client.PutOption, error) {
 
 // timingOptions are when the event is delivered, and until when.
 func timingOptions(c *cli.Context) (options []client.PutOption, err error) {
+	for _, both := range [][2]string{{"delay", "deliver-at"}, {"ttl", "expires-at"}} {
+		if c.String(both[0]) != "" && c.String(both[1]) != "" {
+			return nil, usageError("--%s and --%s are both given; wanted one of them", both[0], both[1])
+		}
+	}
 	for name, option := range map[string]func(time.Duration) client.PutOption{
 		"delay": func(d time.Duration) client.PutOption { return client.WithDelay(d) }, "ttl": client.WithTTL,
 	} {

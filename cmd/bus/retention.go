@@ -35,7 +35,7 @@ func (r *retention) UnmarshalText(text []byte) error {
 		if named && (name != "discard" || limit != "new" && limit != "old") {
 			r.begin(name)
 		} else if limit = word; len(*r) == 0 {
-			return fmt.Errorf("is %q, wanted a namespace before the first limit, %s", text, retentionExample)
+			return fmt.Errorf("is %q, wanted a namespace before the first limit, %s", strings.TrimSpace(string(text)), retentionExample)
 		}
 		if err := (*r)[len(*r)-1].add(limit); err != nil {
 			return fmt.Errorf("has %q for %s: %w", limit, (*r)[len(*r)-1].namespace, err)
