@@ -48,6 +48,15 @@ func TestAnIDThatIsANumberIsToldFromAnIndex(t *testing.T) {
 	b.refused(400, "invalid_id", "GET", "/v1/namespaces/orders/events/id:id:2", "")
 }
 
+func TestAnEventIsReadByteForByteAsItWasPublished(t *testing.T) {
+	b := openBus(t)
+	const payload = `{"a": 1, "b": [ 2 ], "big": 1e400, "a": "\u003c"}`
+	b.publish(`{"subject":"orders.created","payload":` + payload + `}`)
+	if a := b.do("GET", "/v1/namespaces/orders/events/1", ""); !strings.Contains(a.body, `"payload":`+payload+"}\n") {
+		t.Errorf("got %s, want the payload %s", a.body, payload)
+	}
+}
+
 func TestADamagedNamespaceIsNotReadyRefusesEventsAndIsRead(t *testing.T) {
 	b := openBus(t)
 	b.publish(`{"subject":"orders.1"}`)

@@ -93,6 +93,9 @@ type Engine interface {
 	// meant.
 	Retain(namespace string, r bus.RetentionInfo) error
 
+	// CheckRetention refuses what Retain would refuse of any namespace.
+	CheckRetention(r bus.RetentionInfo) error
+
 	// Delete removes events so that what was in them is nowhere in what the engine
 	// keeps, durably when it returns; their indexes stay, and are never given again.
 	// One that was put off stands at two, both of which are taken; where it still waits

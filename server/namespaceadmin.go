@@ -53,6 +53,11 @@ func (s *Server) declareNamespace(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	if retention != nil { // what is refused leaves nothing behind
+		if err := s.engine.CheckRetention(*retention); err != nil {
+			return err
+		}
+	}
 	made, err := s.declared.declare(name)
 	if err != nil {
 		return err

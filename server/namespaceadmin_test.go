@@ -132,6 +132,8 @@ func TestOnlyAdministratorsDeclareAndDelete(t *testing.T) {
 	b.refused(400, "invalid_parameter", "PUT", "/v1/namespaces/invoices", `{"retention":{"max_age":"soon"}}`)
 	b.refused(400, "invalid_parameter", "PUT", "/v1/namespaces/invoices", `{"retention":{"max_bytes":-1}}`)
 	b.refused(400, "invalid_parameter", "POST", "/v1/namespaces/invoices/purge", "")
+	b.refused(400, "invalid_parameter", "PUT", "/v1/namespaces/receipts", `{"retention":{"max_age":"1s"}}`)
+	b.refused(404, "unknown_namespace", "GET", "/v1/namespaces/receipts", "") // what is refused leaves nothing behind
 	b.url = everybody
 	b.publish(`{"subject":"invoices.sent"}`)
 	b.stop()

@@ -204,7 +204,7 @@ func parseBytes(text string, most uint64) (v uint64, ok bool) {
 	for _, unit := range []struct {
 		name  string
 		scale uint64
-	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}} {
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}} {
 		if digits, found := strings.CutSuffix(text, unit.name); found {
 			text, scale = strings.TrimSpace(digits), unit.scale
 			break

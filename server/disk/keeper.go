@@ -146,18 +146,32 @@ func (e *Engine) SetRetention(namespace string, r Retention) error {
 
 // Retain is SetRetention for a policy as it travels.
 func (e *Engine) Retain(namespace string, info bus.RetentionInfo) error {
+	r, err := policyOf(info)
+	if err != nil {
+		return err
+	}
+	return e.SetRetention(namespace, r)
+}
+
+// CheckRetention refuses what Retain would, whatever the namespace.
+func (e *Engine) CheckRetention(info bus.RetentionInfo) error {
+	_, err := policyOf(info)
+	return err
+}
+
+func policyOf(info bus.RetentionInfo) (Retention, error) {
 	r := Retention{MaxBytes: info.MaxBytes, MaxEvents: info.MaxEvents, DiscardNew: info.Discard == "new", Compact: info.Compact}
 	if info.MaxAge != "" {
 		age, err := time.ParseDuration(info.MaxAge)
 		if err != nil {
-			return bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration", info.MaxAge)
+			return r, bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration", info.MaxAge)
 		}
 		r.MaxAge = age
 	}
 	if err := r.Check(); err != nil {
-		return bus.ErrInvalidParameter.With("retention: %v", err)
+		return r, bus.ErrInvalidParameter.With("retention: %v", err)
 	}
-	return e.SetRetention(namespace, r)
+	return r, nil
 }
 
 // Purge deletes the events of a namespace that are below an index, as far as
