@@ -27,7 +27,7 @@ func (n *namespace) appendError(err error) error {
 		return refused // by a condition
 	}
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errReadAnew):
 		return err
 	case errors.Is(err, immuta.ErrTooLarge):
 		return bus.ErrTooLarge.With("%v", err)

@@ -69,3 +69,22 @@ func TestADeletedEventIsNotTheNewestBehindADeletionThatFailed(t *testing.T) {
 	}
 	wantNewest(t, e, 4, 1)
 }
+
+// TestAConditionHoldsWhileAnEventThatWasPutOffIsDeleted asks for it while the commit in
+// front is at its sync.
+func TestAConditionHoldsWhileAnEventThatWasPutOffIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := openTest(t, "data", Options{FS: slowFS{faultfs.New()}})
+		wantNewest(t, e, 1)
+		go e.Append(t.Context(), "orders", one("orders.a"))
+		synctest.Wait()
+		answered := make(chan error, 1)
+		go func() { answered <- e.AppendIf(t.Context(), "orders", one("orders.a"), onSubject(1)) }()
+		synctest.Wait()
+		go e.log("orders").lasts.anew() // as the deletion does at its end
+		if err := <-answered; err != nil {
+			t.Errorf("got %v, want it stored", err)
+		}
+		mustClose(t, e)
+	})
+}

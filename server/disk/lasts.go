@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 
@@ -206,6 +207,9 @@ func (l *lasts) tooMany() error {
 
 // lastOf is for a check, and called by the goroutine that commits.
 func (l *lasts) lastOf(subject string) (uint64, error) {
+	if !l.known.Load() && !l.over {
+		return 0, errReadAnew
+	}
 	if !l.known.Load() { // it was known before the append was queued
 		return 0, l.tooMany()
 	}
@@ -233,13 +237,22 @@ func (e *Engine) AppendIf(ctx context.Context, namespace string, events []bus.Ev
 	if err := when.CheckEvents(events); err != nil || len(events) == 0 {
 		return err
 	}
-	if when.SubjectIndex.Asked() {
-		if err := n.lasts.await(ctx); err != nil {
+	for {
+		if when.SubjectIndex.Asked() {
+			if err := n.lasts.await(ctx); err != nil {
+				return err
+			}
+		}
+		err := n.store(ctx, events, n.checkOf(events[0].Subject, when), false)
+		if !errors.Is(err, errReadAnew) {
 			return err
 		}
 	}
-	return n.store(ctx, events, n.checkOf(events[0].Subject, when), false)
 }
+
+// errReadAnew says that an event was deleted between the queue and the check, so that
+// the last indexes have to be read again. Nothing was stored.
+var errReadAnew = errors.New("the last indexes are read again")
 
 func (n *namespace) checkOf(subject string, when bus.Condition) immuta.Check {
 	if !when.Asks() {

@@ -114,6 +114,9 @@ func (n *namespace) doom(ctx context.Context, indexes []uint64) (all []doomed, e
 			continue // 0, or deleted
 		}
 		other, _, err := n.doomOne(ctx, r, twin)
+		if damage, ok := errors.AsType[*bus.DamageError](err); ok && !damage.Repaired.IsZero() {
+			continue // there is nothing left of it
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -92,3 +92,27 @@ func TestADeletionByAnIndexThatWasCompactedTakesWhatWasDeliveredOfIt(t *testing.
 		t.Errorf("got %d events left, want 3", len(events))
 	}
 }
+
+// TestADeletionGoesOnWhereTheOtherPlaceOfTheEventWasLost has a repair set aside the place
+// where it waited.
+func TestADeletionGoesOnWhereTheOtherPlaceOfTheEventWasLost(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{})
+	mustAppend(t, e, putOff(10))
+	if err := e.log("orders").log.Roll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	releaseAt(t, e, 10) // at 2
+	mustClose(t, e)
+	closed := readFile(t, dir, "orders.1.log")
+	closed[len(closed)-30] ^= 1
+	writeFile(t, closed, dir, "orders.1.log")
+	if did, err := Repair(dir, "orders", Options{}, true); err != nil || len(did.Gaps) != 1 {
+		t.Fatalf("got %+v and %v, want one gap", did, err)
+	}
+	e = openTest(t, dir, Options{})
+	all, _, err := e.Delete(t.Context(), "orders", []uint64{2})
+	if err != nil || !slices.Equal(all, []uint64{2}) {
+		t.Errorf("got %d deleted and %v, want 2", all, err)
+	}
+}
