@@ -163,7 +163,7 @@ func (s *Server) readEvent(w http.ResponseWriter, r *http.Request) {
 	held := s.budget.lease() // until the last byte is written: the peer may take its time
 	defer held.end()
 	body := append(e.AppendJSON(make([]byte, 0, len(e.Payload)+256)), '\n') // as a stream has it, byte for byte
-	size := min(len(e.Payload)+cap(body), s.config.MaxBuffered) // it was stored, perhaps under greater limits
+	size := min(len(e.Payload)+cap(body), s.config.MaxBuffered)             // it was stored, perhaps under greater limits
 	if err := held.cover(size); err != nil {
 		s.fail(w, r, err)
 		return
