@@ -109,7 +109,7 @@ func TestListsTakeCommasAndRepeatedFlags(t *testing.T) {
 
 func TestWrongValuesNameFlagAndVariable(t *testing.T) {
 	for name, value := range map[string]string{
-		"BUS_MAX_EVENT": "0", "BUS_MAX_BATCH": "1TiB", "BUS_HEARTBEAT": "-1s", "BUS_WRITE_TIMEOUT": "5", "BUS_DEDUP_KEYS": "many",
+		"BUS_MAX_EVENT": "0", "BUS_MAX_BATCH": "1PiB", "BUS_HEARTBEAT": "-1s", "BUS_WRITE_TIMEOUT": "5", "BUS_DEDUP_KEYS": "many",
 		"BUS_SYNC": "never", "BUS_LOG_LEVEL": "loud", "BUS_LOG_FORMAT": "xml", "BUS_SECRET_KEY": "", "BUS_BLOCK_SIZE": "99999999999999999999",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestRoomOnADiskMayBeNoneAndMoreThanMemory(t *testing.T) {
 			t.Errorf("%q: got %d and %v, want %d", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "-1", "9223372036854775808", "8589934592GiB", "1TiB", "1.5GiB", "GiB"} {
+	for _, text := range []string{"", "-1", "9223372036854775808", "8589934592GiB", "1PiB", "1.5GiB", "GiB"} {
 		var got room
 		if err := got.UnmarshalText([]byte(text)); err == nil {
 			t.Errorf("%q: got %d, want a refusal", text, got)
