@@ -23,7 +23,7 @@ type deadLetterPayload struct {
 	Attempts  int       `json:"attempts"`
 	Reason    string    `json:"reason"`
 	At        time.Time `json:"at"`
-	Event     any       `json:"event"` // null: it is too large to be kept twice
+	Event     any       `json:"event"` // null: it is too large to be kept twice, or was removed while nobody had it
 }
 
 // bury keeps a dead letter, and returns once it is durable.
@@ -46,15 +46,19 @@ func (s *Server) keepDead(d delivery.DeadLetter) error {
 	letter := []bus.Event{{}}
 	end := s.burials.begin()
 	defer func() { end(letter[0].Index) }()
-	if _, err := s.readOne(namespace, d.Event.Index); isRemovedError(err) {
-		return nil // deleted while it was out: no copy of it may be made
+	_, err := s.readOne(namespace, d.Event.Index)
+	if removed, ok := bus.AsRemoved(err); ok && removed.Reason == bus.RemovedDeleted {
+		return nil // while it was out: no copy of it may be made. What was compacted was tried all the same
 	}
 	if !d.Named {
 		consumer = anonymous
 	}
 	payload := deadLetterPayload{Namespace: namespace, Index: d.Event.Index, EventID: d.Event.Id, Consumer: d.Consumer, Attempts: d.Attempts, Reason: d.Reason, At: d.At.UTC(), Event: d.Event}
+	if d.Event.Subject == namespace { // all that is left of what was removed: there is nothing to keep or to publish again
+		payload.Event = nil
+	}
 	letter[0] = bus.Event{Subject: bus.DeadNamespace + "." + namespace + "." + consumer, TraceId: d.Event.TraceId, Payload: entryOf(payload)}
-	err := s.engine.Append(context.Background(), bus.DeadNamespace, letter)
+	err = s.engine.Append(context.Background(), bus.DeadNamespace, letter)
 	if errors.Is(err, bus.ErrTooLarge) { // the event itself stays where it is
 		payload.Event = nil
 		letter[0].Payload = entryOf(payload)

@@ -235,3 +235,48 @@ func TestANamespaceIsCompactedWhenItIsToldToAndThatIsRemembered(t *testing.T) {
 		b.restart()
 	}
 }
+
+func TestAnEventThatIsCompactedWhileItIsOutBecomesADeadLetterAllTheSame(t *testing.T) {
+	b := openBus(t, admin)
+	large := strings.Repeat("x", 100_000)
+	first := b.publish(`{"subject":"orders.s0","payload":"` + large + `"}`).field("id")
+	b.open("subject=orders.*&start=oldest&consumer=billing&redelivery=10m&inflight=1").next("msg")
+	for i := range 20 {
+		b.publish(fmt.Sprintf(`{"subject":"orders.s%d","payload":"%s"}`, i%2, large))
+	}
+	b.want(200, "PUT", "/v1/namespaces/orders", `{"retention":{"compact":true}}`)
+	deadline := time.Now().Add(patience)
+	for b.do("GET", ordersEvents+"1", "").status != 410 {
+		if time.Now().After(deadline) {
+			t.Fatal("event 1 is not compacted")
+		}
+	}
+	b.want(202, "PUT", "/?consumer=billing&namespace=orders&verdict=term&event_id="+first, "")
+	if a := b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json"); !strings.Contains(a.body, first) {
+		t.Errorf("got %.200s, want the dead letter of event 1", a.body)
+	}
+}
+
+func TestTheDeadLetterOfWhatWasCompactedWithNobodyThereSaysThatItIsGone(t *testing.T) {
+	b := openBus(t, admin)
+	large := strings.Repeat("x", 100_000)
+	first := b.publish(`{"subject":"orders.s0","payload":"` + large + `"}`).field("id")
+	b.pull("&consumer=billing&start=oldest&redelivery=10m&limit=1")
+	for i := range 20 {
+		b.publish(fmt.Sprintf(`{"subject":"orders.s%d","payload":"%s"}`, i%2, large))
+	}
+	b.want(200, "PUT", "/v1/namespaces/orders", `{"retention":{"compact":true}}`)
+	deadline := time.Now().Add(patience)
+	for b.do("GET", ordersEvents+"1", "").status != 410 {
+		if time.Now().After(deadline) {
+			t.Fatal("event 1 is not compacted")
+		}
+	}
+	b.want(202, "PUT", "/?consumer=billing&namespace=orders&verdict=term&event_id="+first, "")
+	letters := b.dead("orders", "")
+	if len(letters) != 1 {
+		t.Fatalf("got %d dead letters, want that of event 1", len(letters))
+	}
+	b.refused(404, "unknown_event", "POST", deadPath+letters[0]+"/retry", "")
+	b.want(204, "DELETE", deadPath+letters[0], "")
+}

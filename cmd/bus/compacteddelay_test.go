@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -72,5 +73,26 @@ func TestWhatWasDeliveredIsReadWhenACompactionTookThePlaceWhereItWaited(t *testi
 	})
 	if err != nil || len(got) != 2 || got[0] != 3 {
 		t.Errorf("got the events at %d and %v, want those at 3 and 4", got, err)
+	}
+}
+
+func TestADumpOfWhatIsLeftOfAnEventThatWaitedIsRestored(t *testing.T) {
+	dir, to := t.TempDir(), t.TempDir()
+	compactedDelay(t, dir)
+	dump, restored := filepath.Join(to, "events.json"), filepath.Join(to, "restored")
+	for _, args := range [][]string{{"dump", "--path", dir, "--output", dump}, {"restore", "--path", restored, "--input", dump}, {"copy", "--from", dir, "--to", restored}} {
+		app, said := newApp(), &talk{}
+		app.Writer, app.ErrWriter = said, said
+		if code := report(said, app.RunContext(t.Context(), append([]string{"bus"}, args...))); code != exitOK {
+			t.Fatalf("bus %v: got exit code %d: %s", args, code, said)
+		}
+	}
+	src, err := openSource(restored, nil, &damages{talk: &talk{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer src.close()
+	if _, end := src.(*dirSource).engine.Load().Bounds("app"); end != 3 {
+		t.Errorf("got %d events restored and copied, want 2", end-1)
 	}
 }

@@ -126,7 +126,7 @@ func (l *look) judge(index uint64, record []byte) (reason uint8) {
 	switch {
 	case !kept:
 		reason, held = l.of.needless(t)
-	case l.of.isOver(t, l.now):
+	case l.of.isOver(index, t, l.now):
 		reason, l.ended = reasonExpired, append(l.ended, index)
 	}
 	switch {
@@ -135,16 +135,33 @@ func (l *look) judge(index uint64, record []byte) (reason uint8) {
 	case reason != 0:
 		l.gone++
 	case t != nil && !t.ExpiresAt.IsZero():
-		l.ending = append(l.ending, t.ExpiresAt)
+		l.ending = append(l.ending, endOf(t, l.now))
 	}
 	return reason
 }
 
-// isOver reports whether the time of an event is over that does not wait, and that
-// does not tell of another one that it has waited.
-func (n *namespace) isOver(t *bus.Timing, now time.Time) bool {
-	e := bus.Event{Timing: t}
-	return e.Expired(now) && !e.Waits() && (t.Published == 0 || !n.isThere(t.Published))
+// isOver reports whether the time of an event is over, and it neither waits for its
+// delivery nor tells of another one that it has waited.
+func (n *namespace) isOver(index uint64, t *bus.Timing, now time.Time) bool {
+	switch e := (bus.Event{Timing: t}); {
+	case !e.Expired(now):
+		return false
+	case e.Waits():
+		return !mayWait(t, now) && !n.ids.waits(index)
+	}
+	return t.Published == 0 || !n.isThere(t.Published)
+}
+
+// mayWait reports whether an event that waits may still be on its way to its delivery.
+func mayWait(t *bus.Timing, now time.Time) bool { return t.DeliverAt.After(now.Add(-releaseSlack)) }
+
+// endOf is when an event that stays is to be looked at for its time. One that is held
+// behind its end is not looked at all the time for that.
+func endOf(t *bus.Timing, now time.Time) time.Time {
+	if t.ExpiresAt.After(now) {
+		return t.ExpiresAt
+	}
+	return now.Add(releaseSlack)
 }
 
 // segment is what is known of it now, with so many records in it.
@@ -168,7 +185,7 @@ const releaseSlack = time.Hour
 func (n *namespace) needless(t *bus.Timing) (reason uint8, held bool) {
 	switch e := (bus.Event{Timing: t}); {
 	case t == nil: // nearly always
-	case e.Waits() && t.DeliverAt.After(n.now().Add(-releaseSlack)):
+	case e.Waits() && mayWait(t, n.now()):
 		return 0, true
 	case t.Published != 0 && n.isThere(t.Published):
 		return 0, true
@@ -202,9 +219,15 @@ func (l *lasts) expired(indexes []uint64) {
 	if l.reading != nil || !l.known.Load() {
 		return
 	}
+	isGone := func(at uint64) bool {
+		_, gone := slices.BinarySearch(indexes, at)
+		return gone
+	}
 	for slot, last := range l.table.last {
-		_, gone := slices.BinarySearch(indexes, last)
-		if _, apart := l.table.places[uint32(slot)]; gone && !apart {
+		if at, apart := l.table.places[uint32(slot)]; apart && isGone(at) {
+			l.table.places[uint32(slot)] = 0 // what was published last may still wait
+		}
+		if isGone(last) {
 			l.table.last[slot] = 0
 		}
 	}

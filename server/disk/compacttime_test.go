@@ -41,3 +41,31 @@ func TestEventsWhoseTimeIsOverGoFromACompactedNamespaceAndTheirSubjectsWithThem(
 		mustClose(t, e)
 	})
 }
+
+func TestEventsThatWerePutOffGoWhenTheirTimeIsOverAndTheirSubjectsWithThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := retained(t, faultfs.New(), Retention{Compact: true}, Options{closeAt: 1})
+		roll := func() {
+			if err := e.log("orders").log.Roll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at := time.Now().Add(time.Minute)
+		for i := range 20 { // each a subject of its own, as reminders are
+			mustAppend(t, e, timed(fmt.Sprintf("orders.s%d", i), bus.Timing{DeliverAt: at, ExpiresAt: at.Add(time.Minute)}))
+		}
+		roll()
+		time.Sleep(time.Minute)
+		if released, _, err := e.Release(t.Context(), "orders", at, 100); err != nil || len(released) != 20 {
+			t.Fatalf("got %d delivered and %v, want 20", len(released), err)
+		}
+		roll()
+		time.Sleep(4 * time.Hour)
+		synctest.Wait()
+		events, removed := left(t, e)
+		if info := e.Inspect("orders"); len(events) != 0 || removed != 40 || info.Removed.Expired != 40 || info.Subjects != 0 {
+			t.Errorf("got %d events and %d removed, %+v, want none left at either place", len(events), removed, info)
+		}
+		mustClose(t, e)
+	})
+}

@@ -239,6 +239,14 @@ func (s *strangers) takeDue(now time.Time, most int) []wait {
 	return s.delays.take(now.UnixNano(), most)
 }
 
+// waits reports whether the event at an index waits. Who asks has awaited what does.
+func (s *strangers) waits(index uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, waits := s.delays.due[index]
+	return waits
+}
+
 func (s *strangers) putBack(taken []wait) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -178,8 +178,12 @@ func (n *namespace) deleteAll(ctx context.Context, all []doomed) error {
 	for len(all) > 0 {
 		segments := n.log.Segments()
 		i := slices.IndexFunc(segments, func(s immuta.Segment) bool { return all[0].index < s.Next })
-		if i < 0 || all[0].index < segments[i].First {
+		if i < 0 {
 			return n.notKept(all[0].index)
+		}
+		if all[0].index < segments[i].First { // by the retention meanwhile; the others are there
+			all = all[1:]
+			continue
 		}
 		here := 0
 		for here < len(all) && all[here].index < segments[i].Next {
@@ -192,7 +196,7 @@ func (n *namespace) deleteAll(ctx context.Context, all []doomed) error {
 			return 0
 		})
 		if errors.Is(err, immuta.ErrNoSegment) {
-			continue // deleted by the retention: the next look says so
+			continue // deleted by the retention
 		}
 		if err != nil {
 			return n.removeError(err)

@@ -116,3 +116,34 @@ func TestADeletionGoesOnWhereTheOtherPlaceOfTheEventWasLost(t *testing.T) {
 		t.Errorf("got %d deleted and %v, want 2", all, err)
 	}
 }
+
+// TestADeletionGoesOnWhereTheRetentionTookTheOtherPlaceMeanwhile takes it between the look
+// at both and the first file.
+func TestADeletionGoesOnWhereTheRetentionTookTheOtherPlaceMeanwhile(t *testing.T) {
+	e := openTest(t, t.TempDir(), Options{})
+	mustAppend(t, e, putOff(10))
+	n := e.log("orders")
+	roll := func() {
+		if err := n.log.Roll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	roll()
+	releaseAt(t, e, 10) // at 2
+	roll()
+	dooms, err := n.doom(t.Context(), []uint64{1})
+	if err != nil || len(dooms) != 2 {
+		t.Fatalf("got %d to be deleted and %v, want 2", len(dooms), err)
+	}
+	if err := e.Purge(t.Context(), "orders", 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.deleteAll(t.Context(), dooms); err != nil {
+		t.Errorf("got %v, want the other place deleted", err)
+	}
+	r := e.Reader("orders", 2)
+	defer r.Close()
+	if _, err := r.Next(); !isRemoved(err) {
+		t.Errorf("got %v, want event 2 removed", err)
+	}
+}
