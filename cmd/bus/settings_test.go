@@ -109,7 +109,7 @@ func TestListsTakeCommasAndRepeatedFlags(t *testing.T) {
 
 func TestWrongValuesNameFlagAndVariable(t *testing.T) {
 	for name, value := range map[string]string{
-		"BUS_MAX_EVENT": "0", "BUS_MAX_BATCH": "1PiB", "BUS_HEARTBEAT": "-1s", "BUS_WRITE_TIMEOUT": "5", "BUS_DEDUP_KEYS": "many",
+		"BUS_MAX_EVENT": "0", "BUS_MAX_BATCH": "1TiB", "BUS_HEARTBEAT": "-1s", "BUS_WRITE_TIMEOUT": "5", "BUS_DEDUP_KEYS": "many",
 		"BUS_SYNC": "never", "BUS_LOG_LEVEL": "loud", "BUS_LOG_FORMAT": "xml", "BUS_SECRET_KEY": "", "BUS_BLOCK_SIZE": "99999999999999999999",
 	} {
 		t.Run(name, func(t *testing.T) {
