@@ -22,7 +22,7 @@ type Timing struct {
 
 	// Delay and TTL are what a publisher may say instead, and count from the moment
 	// at which the bus takes the event; TTL of an event that waits from DeliverAt.
-	// Stored events do not have them: see Settle.
+	// Stored events do not have them: see SettleTiming.
 	Delay, TTL time.Duration
 
 	// Published is the index that the event was given when it was published, of an
