@@ -22,6 +22,7 @@ type saying struct {
 	body    string
 	answer  answer
 	about   []*task // with up_to all that were given before, and t
+	left    bool    // who had it was gone before
 }
 
 // known are the indexes of a named consumer's events, those that are not settled
@@ -137,6 +138,7 @@ func (s *saying) query() string {
 // it is sent.
 func (w *world) prepare(s *saying) {
 	now := time.Now()
+	s.left = s.t.holder != nil && !s.t.holder.gone.IsZero()
 	for i, t := range s.n.tasks {
 		if i != s.t.e.Index && (s.verdict != "up_to" || i > s.t.e.Index) {
 			continue
@@ -221,7 +223,7 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 		t.acked = now
 		s.n.letters[letterKey{t.e.Index, w.lifeNow()}]++
 	case t != s.t: // it went out again meanwhile
-	case s.verdict == "wip" && t.holder != nil && !t.holder.gone.IsZero() && !t.holder.gone.Before(asked): // it left behind it
+	case s.verdict == "wip" && t.holder != nil && !t.holder.gone.IsZero() && !s.left && !t.holder.gone.Before(asked): // it left behind it
 	case s.verdict == "wip":
 		if h := t.holder; h == nil || !h.leased && !h.gone.IsZero() || t.delayed {
 			t.holder, t.delayed = &member{name: "nobody", leased: true}, false

@@ -102,10 +102,19 @@ func (w *world) changeTo(n *named, before, s settings) {
 		w.mayFail(fmt.Sprintf("changing %s", n.name), a)
 		return
 	}
-	if s.count != before.count { // what was given up, and is not kept yet, may have another attempt
-		for _, t := range n.tasks {
-			t.unsure = t.unsure || w.over(n, t, before)
-			t.dying = false
+	if s.count != before.count {
+		w.recount(n, before, s)
+	}
+}
+
+// recount: what was given up, and is not kept yet, may have another attempt; what
+// has had more than are wanted now had its last one.
+func (w *world) recount(n *named, before, s settings) {
+	for i, t := range n.tasks {
+		t.unsure = t.unsure || w.over(n, t, before)
+		had := before.count > 0 && t.attempt >= before.count // counted when it was given
+		if t.dying = false; !t.settled() && !had && s.count > 0 && t.attempt >= s.count {
+			n.letters[letterKey{i, w.lifeNow()}]++
 		}
 	}
 }
