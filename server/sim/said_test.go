@@ -207,6 +207,9 @@ func (s *saying) failed(asked time.Time, set settings) {
 		t.doubt, t.delayed, t.noted = t.doubt || t.stuck, false, 0
 		t.earliest = minTime(t.earliest, asked)
 		t.latest = maxTime(t.latest, time.Now().Add(max(set.redelivery, s.delay)))
+		if t.dying { // it could not be kept either, and has its time once more
+			t.due = maxTime(t.due, t.latest)
+		}
 	}
 	if s.verdict == "term" {
 		s.n.letters[letterKey{s.t.e.Index, s.t.life}]++
