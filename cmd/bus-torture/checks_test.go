@@ -35,3 +35,13 @@ func TestOnlyChecksThatThereAreAreTaken(t *testing.T) {
 		t.Error("an unknown check was taken")
 	}
 }
+
+func TestWhatFailedIsSaidOnceMoreAtTheEndAndShort(t *testing.T) {
+	long := "a promise is broken\nseed 12\n" + strings.Repeat("what happened\n", 100)
+	if got, want := opening(long), "a promise is broken\nseed 12\nwhat happened\nwhat happened\nwhat happened"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := opening(strings.Repeat("x", 1<<20)); len(got) > openingBytes+len(" …") {
+		t.Errorf("got %d bytes, want at most %d", len(got), openingBytes)
+	}
+}

@@ -127,10 +127,10 @@ func (h *harness) round(ctx context.Context, s *settings) error {
 			return errors.New("interrupted before the end: what was not run is not shown")
 		case errors.Is(err, errFault):
 			h.say(name, "FAULT: %v", err)
-			failed = append(failed, fmt.Errorf("%s: a promise is broken", name))
+			failed = append(failed, fmt.Errorf("%s, seed %d: %s", name, h.seed, opening(err.Error())))
 		case err != nil:
 			h.say(name, "COULD NOT RUN: %v", err)
-			failed = append(failed, fmt.Errorf("%s could not run", name))
+			failed = append(failed, fmt.Errorf("%s could not run: %s", name, opening(err.Error())))
 		}
 	}
 	return errors.Join(failed...)

@@ -19,6 +19,12 @@ var errFault = errors.New("a promise is broken")
 // maxEvidence bounds how many directories are kept for a person to look at.
 const maxEvidence = 5
 
+// What is said again of a fault at the end: enough to repeat it.
+const (
+	openingLines = 5
+	openingBytes = 1 << 10
+)
+
 // harness is what all checks share: where they may write, what they begin with,
 // and whom they tell.
 type harness struct {
@@ -100,4 +106,14 @@ func until(ctx context.Context, what string, done func() bool) error {
 // indent sets text below the line of its check.
 func indent(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
+}
+
+// opening is how a long text begins: what failed is said once more at the very
+// end, and there it has to be short.
+func opening(text string) string {
+	lines := strings.SplitN(text, "\n", openingLines+1)
+	if lines = lines[:min(len(lines), openingLines)]; len(strings.Join(lines, "\n")) > openingBytes {
+		return strings.Join(lines, "\n")[:openingBytes] + " …"
+	}
+	return strings.Join(lines, "\n")
 }
