@@ -80,6 +80,11 @@ func (w *world) settle(c *consumer, rng *rand.Rand, verdict string) {
 				c.settled(i, verdict, 0)
 			}
 		}
+		for i := range c.dying { // one that could not be kept is taken along
+			if i <= index {
+				w.byTrace[c.out0(i, w)].ackers[c.id] = true
+			}
+		}
 	}
 }
 
