@@ -49,6 +49,9 @@ func (t *task) keptAt() time.Time {
 	if !t.acked.IsZero() {
 		return t.acked
 	}
+	if t.due.IsZero() { // it was not seen to be given up yet
+		return time.Now()
+	}
 	return t.due.Add(buryPatience)
 }
 
