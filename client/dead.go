@@ -46,38 +46,12 @@ type Published struct {
 // is yielded once and ends it. Letters that were retried or dropped meanwhile may be missing
 // or not. Of more than 100,000 it ends behind the oldest of them.
 func (c *Client) DeadLetters(ctx context.Context, namespace, consumer string) iter.Seq2[DeadLetter, error] {
-	return func(yield func(DeadLetter, error) bool) {
-		path, err := namespacePath(namespace, "dead")
-		for query := (url.Values{"limit": {strconv.Itoa(deadPage)}}); ; {
-			var page struct {
-				Dead  []DeadLetter
-				After string
-			}
-			if consumer != "" {
-				query.Set("consumer", consumer)
-			}
-			if err == nil {
-				err = c.admin(ctx, http.MethodGet, path, query, nil, &page)
-			}
-			if err != nil {
-				yield(DeadLetter{}, err)
-				return
-			}
-			for _, letter := range page.Dead {
-				if !yield(letter, nil) {
-					return
-				}
-			}
-			if page.After == "" {
-				return
-			}
-			query.Set("after", page.After)
-		}
+	query := url.Values{}
+	if consumer != "" {
+		query.Set("consumer", consumer)
 	}
+	return pages(ctx, c, namespace, "dead", query, func(p *page[DeadLetter]) []DeadLetter { return p.Dead })
 }
-
-// deadPage is how many letters DeadLetters asks for at once.
-const deadPage = 1000
 
 // DeadLetter returns one of a namespace by its id, with its event, also when it was retried or
 // dropped. Of one that is not there the error is bus.ErrUnknownEvent.

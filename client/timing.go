@@ -1,6 +1,9 @@
 package client
 
 import (
+	"context"
+	"iter"
+	"net/url"
 	"time"
 
 	"example.com/bus"
@@ -54,4 +57,11 @@ func (r *putRequest) timing(option, other string, set func(*bus.Timing)) {
 		}
 		set(e.Timing)
 	})
+}
+
+// Delayed reads the events of a namespace that wait for their delivery, by index, a page at a
+// time; Timing.DeliverAt says until when. An error is yielded once and ends it. What comes due, is
+// published or deleted meanwhile may be missing or not. DeleteEvent takes one back.
+func (c *Client) Delayed(ctx context.Context, namespace string) iter.Seq2[bus.Event, error] {
+	return pages(ctx, c, namespace, "delayed", url.Values{}, func(p *page[bus.Event]) []bus.Event { return p.Delayed })
 }

@@ -14,11 +14,12 @@ import (
 func namespacesCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "namespaces",
-		Usage: "list, declare, change, purge and delete namespaces of a running server, and delete single events",
-		Description: `All but ls and show need a server that was started with --admin, or its
+		Usage: "list, declare, change, purge and delete namespaces of a running server, list what waits in them, and delete single events",
+		Description: `All but ls, show and delayed need a server that was started with --admin, or its
 --admin-addr as --host.
 
    bus namespaces ls
+   bus namespaces delayed --namespace invoices
    bus namespaces declare --namespace invoices --retention 7d,10GiB
    bus namespaces retain --namespace invoices --retention 1000000events
    bus namespaces retain --namespace prices --retention compact
@@ -39,6 +40,8 @@ sealed log hold ciphertext. Events that it is said to be already deleted are no 
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list them", Flags: []cli.Flag{hostFlag(), jsonFlag()}, Action: listNamespaces},
 			{Name: "show", Usage: "show one; with --json all there is to say", Flags: oneNamespace(), Action: showNamespace},
+			{Name: "delayed", Usage: "list the events that wait for their delivery, by index; with --json whole", Flags: oneNamespace(
+				&cli.IntFlag{Name: "limit", Usage: "end after `N` events"}), Action: listDelayed},
 			{Name: "declare", Usage: "declare one, for good", Flags: oneNamespace(
 				&cli.StringFlag{Name: "retention", Usage: "how much is kept, as in 7d,10GiB,1000000events,discard=new, or compact", DefaultText: "everything"}), Action: declareNamespace},
 			{Name: "retain", Usage: "change how much is kept", Flags: oneNamespace(
