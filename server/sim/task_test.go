@@ -177,7 +177,7 @@ func (w *world) checkNamed(n *named) {
 		case t.settled():
 		case here && !t.dying && !t.unsure && now.After(due):
 			w.failf("%s does not get %d again: attempt %d was due %s ago", n.name, i, t.attempt+1, now.Sub(due))
-		case !here && !t.unsure && !spent && now.After(due):
+		case !here && !t.dying && !t.unsure && !spent && now.After(due):
 			owed = i
 		default:
 			busy++
