@@ -199,8 +199,7 @@ func printInspected(w io.Writer, info inspected, asJSON bool) error {
 		if info.Sealed {
 			sealed = "with key " + info.KeyID
 		}
-		fmt.Fprintf(&b, "  events       %d, indexes %d to %d\n", info.Events, info.First, info.Last)
-		fmt.Fprintf(&b, "  committed    %s to %s\n", stamp(info.FirstAt), stamp(info.LastAt))
+		b.WriteString(eventsText(&info))
 		fmt.Fprintf(&b, "  sealed       %s\n  ids begin    %s\n", sealed, info.Incarnation)
 	}
 	if info.Delayed > 0 {
@@ -210,6 +209,14 @@ func printInspected(w io.Writer, info inspected, asJSON bool) error {
 		fmt.Fprintf(&b, "  problem      %s\n", oneLine(info.Problem))
 	}
 	return writeOut(w, []byte(b.String()))
+}
+
+// eventsText says what is in a log. One that was emptied has an index to go on at.
+func eventsText(info *inspected) string {
+	if info.Events == 0 && info.LastAt.IsZero() {
+		return fmt.Sprintf("  events       none, the next has index %d\n", info.Last+1)
+	}
+	return fmt.Sprintf("  events       %d, indexes %d to %d\n  committed    %s to %s\n", info.Events, info.First, info.Last, stamp(info.FirstAt), stamp(info.LastAt))
 }
 
 // stamp is a time, or that there is none.

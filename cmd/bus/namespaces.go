@@ -223,20 +223,3 @@ func whenOf(t time.Time) string {
 	}
 	return t.UTC().Format(time.RFC3339)
 }
-
-// keptText is a policy in words.
-func keptText(r *bus.RetentionInfo) string {
-	if r == nil {
-		return "all"
-	}
-	text := ""
-	for _, part := range []struct {
-		is   bool
-		text string
-	}{{r.MaxAge != "", r.MaxAge}, {r.MaxBytes > 0, fmt.Sprintf("%dB", r.MaxBytes)}, {r.MaxEvents > 0, fmt.Sprintf("%devents", r.MaxEvents)}, {r.Discard == "new", "discard=new"}, {r.Compact, "compact"}} {
-		if part.is {
-			text += "," + part.text
-		}
-	}
-	return oneLine(text[min(1, len(text)):])
-}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/bus"
 	"example.com/bus/server/disk"
@@ -112,4 +113,51 @@ func (r retention) byNamespace() map[string]disk.Retention {
 		all[p.namespace] = p.Retention
 	}
 	return all
+}
+
+// keptText is a policy as --retention takes it.
+func keptText(r *bus.RetentionInfo) string {
+	if r == nil {
+		return "all"
+	}
+	var parts []string
+	for _, part := range []struct {
+		is   bool
+		text string
+	}{{r.MaxAge != "", ageText(r.MaxAge)}, {r.MaxBytes > 0, sizeText(r.MaxBytes)}, {r.MaxEvents > 0, fmt.Sprintf("%devents", r.MaxEvents)}, {r.Discard == "new", "discard=new"}, {r.Compact, "compact"}} {
+		if part.is {
+			parts = append(parts, part.text)
+		}
+	}
+	return oneLine(strings.Join(parts, ","))
+}
+
+// ageText is a duration without what it has none of: 7d, not 168h0m0s.
+func ageText(text string) string {
+	const day = 24 * time.Hour
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return text
+	}
+	if d > 0 && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	short, none := strings.CutSuffix(d.String(), "m0s")
+	if !none {
+		return d.String()
+	}
+	if hours, whole := strings.CutSuffix(short, "h0"); whole {
+		return hours + "h"
+	}
+	return short + "m"
+}
+
+// sizeText is a number of bytes in the largest unit that it is a multiple of.
+func sizeText(n int64) string {
+	for i, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if size := int64(1) << (40 - 10*i); n%size == 0 {
+			return fmt.Sprintf("%d%s", n/size, unit)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
 }

@@ -42,3 +42,31 @@ func TestALimitThatIsNoneIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAPolicyIsShownAsItCanBeTyped(t *testing.T) {
+	for text, want := range map[string]string{
+		"168h,10737418240B":                  "7d,10GiB",
+		"36h,500MiB,discard=new":             "36h,500MiB,discard=new",
+		"90m,8000001B,1000000events,compact": "1h30m,8000001B,1000000events,compact",
+		"90s":                                "1m30s",
+		"45m":                                "45m",
+		"all":                                "",
+	} {
+		kept, err := parseRetention(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept.Discard == "old" {
+			kept.Discard = ""
+		}
+		if got := keptText(kept); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+		if again, err := parseRetention(want); want != "" && (err != nil || again.MaxAge != kept.MaxAge || again.MaxBytes != kept.MaxBytes) {
+			t.Errorf("%s: got %+v, %v, want it to be read as what it shows", want, again, err)
+		}
+	}
+	if got := keptText(nil); got != "all" {
+		t.Errorf("got %q, want all", got)
+	}
+}
