@@ -17,9 +17,9 @@ type named struct {
 	name     string
 	ns       string
 	patterns []string
-	words    []word    // on its settings; the last sure one holds
-	next     *settings // asked for, and not answered yet
-	made     time.Time
+	words    []word      // on its settings; the last sure one holds
+	next     *settings   // asked for, and not answered yet
+	made     []time.Time // when each of the name began
 	members  []*member
 	tasks    map[uint64]*task // of what was delivered, by index
 	since    time.Time        // nothing was due before: it was connected, changed or resumed
@@ -41,7 +41,8 @@ type member struct {
 
 // forget makes it one that was never there.
 func (n *named) forget() {
-	n.tasks, n.window, n.unseen, n.made = map[uint64]*task{}, 0, 0, time.Now()
+	time.Sleep(time.Millisecond) // no two of a name at one time
+	n.tasks, n.window, n.unseen, n.made = map[uint64]*task{}, 0, 0, append(n.made, time.Now())
 	for _, m := range n.members {
 		m.conn.cancel()
 	}

@@ -6,10 +6,16 @@ import (
 	"time"
 )
 
-// letterKey is an event that was given up, by a life of the server.
+// letterKey is an event that was given up, by a life of the server, and by which of
+// those that had the name.
 type letterKey struct {
-	index uint64
-	life  int
+	index      uint64
+	life, made int
+}
+
+// letter counts one that may be kept.
+func (n *named) letter(index uint64, life int) {
+	n.letters[letterKey{index, life, len(n.made)}]++
 }
 
 // restarted is what a start of the server means to a named consumer: what was
@@ -139,23 +145,23 @@ func (w *world) lettersOf(n *named) map[uint64]bool {
 		if l.Payload.At.Before(w.undone) {
 			continue // of events that a power cut took back
 		}
-		key := letterKey{l.Payload.Index, lifeAt(w, l.Payload.At)}
+		key := letterKey{l.Payload.Index, countTo(w.started, l.Payload.At), countTo(n.made, l.Payload.At)}
 		if seen[key]++; seen[key] > max(1, n.letters[key]) {
 			w.failf("%s: %d became %d dead letters in one life of the server, had %d last attempts", n.name, key.index, seen[key], n.letters[key])
 		}
-		if !l.Payload.At.Before(n.made) {
+		if key.made == len(n.made) {
 			all[l.Payload.Index] = true
 		}
 	}
 	return all
 }
 
-// lifeAt is the life of the server at a time.
-func lifeAt(w *world, at time.Time) (life int) {
-	for _, boot := range w.started {
-		if !boot.After(at) {
-			life++
+// countTo is how many of these times there were by then.
+func countTo(times []time.Time, then time.Time) (n int) {
+	for _, at := range times {
+		if !at.After(then) {
+			n++
 		}
 	}
-	return life
+	return n
 }

@@ -212,7 +212,7 @@ func (s *saying) failed(asked time.Time, set settings) {
 		}
 	}
 	if s.verdict == "term" {
-		s.n.letters[letterKey{s.t.e.Index, s.t.life}]++
+		s.n.letter(s.t.e.Index, s.t.life)
 	}
 }
 
@@ -224,14 +224,11 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 		t.acked = now
 	case s.verdict == "term":
 		t.acked = now
-		s.n.letters[letterKey{t.e.Index, w.lifeNow()}]++
+		s.n.letter(t.e.Index, w.lifeNow())
 	case t != s.t: // it went out again meanwhile
 	case s.verdict == "wip" && t.holder != nil && !t.holder.gone.IsZero() && !s.left && !t.holder.gone.Before(asked): // it left behind it
 	case s.verdict == "wip":
-		if h := t.holder; h == nil || !h.leased && !h.gone.IsZero() || t.delayed {
-			t.holder, t.delayed = &member{name: "nobody", leased: true}, false
-		}
-		t.earliest, t.latest = asked.Add(set.redelivery), now.Add(set.redelivery)
+		s.prolonged(t, asked, set)
 	case s.verdict == "nak":
 		t.delayed, t.holder, t.noted = true, nil, 1
 		if t.life == w.lifeNow() {
@@ -243,6 +240,17 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 				t.latest = now.Add(s.delay)
 			}
 		}
+	}
+}
+
+// prolonged: who has it has more time. Where nobody has it, nobody gets it meanwhile.
+func (s *saying) prolonged(t *task, asked time.Time, set settings) {
+	t.earliest, t.latest = asked.Add(set.redelivery), time.Now().Add(set.redelivery)
+	switch h := t.holder; {
+	case !s.n.connected():
+		t.holder, t.delayed = nil, true
+	case h == nil, !h.leased && !h.gone.IsZero(), t.delayed:
+		t.holder, t.delayed = &member{name: "nobody", leased: true}, false
 	}
 }
 

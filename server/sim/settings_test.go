@@ -114,7 +114,7 @@ func (w *world) recount(n *named, before, s settings) {
 		t.unsure = t.unsure || w.over(n, t, before)
 		had := before.count > 0 && t.attempt >= before.count // counted when it was given
 		if t.dying = false; !t.settled() && !had && s.count > 0 && t.attempt >= s.count {
-			n.letters[letterKey{i, w.lifeNow()}]++
+			n.letter(i, w.lifeNow())
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (w *world) given(n *named, m *member, e *wire, from, at time.Time) {
 	t := n.tasks[e.Index]
 	if t == nil {
 		t = &task{e: e, life: w.lifeNow()}
-		if n.made.Before(w.started[len(w.started)-1]) { // it may have been given to one who died with it
+		if n.made[len(n.made)-1].Before(w.started[len(w.started)-1]) { // it may have been given to one who died with it
 			t.life = 0
 		}
 	}
@@ -107,7 +107,7 @@ func (w *world) given(n *named, m *member, e *wire, from, at time.Time) {
 	}
 	n.tasks[e.Index] = &task{e: e, attempt: attempt, noted: t.noted, life: w.lifeNow(), holder: m, sent: at, earliest: from.Add(min(s.redelivery, or.redelivery)), latest: at.Add(max(s.redelivery, or.redelivery)), doubt: t.doubt, said: t.said}
 	if attempt == s.count || attempt == or.count {
-		n.letters[letterKey{e.Index, w.lifeNow()}]++
+		n.letter(e.Index, w.lifeNow())
 	}
 	if busy := n.out(at); busy > n.window {
 		w.failf("%s has %d events out at once, want at most %d", n.name, busy, n.window)
