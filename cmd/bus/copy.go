@@ -100,7 +100,7 @@ func ended(c *cli.Context, err error, d *damages, t *transfer) error {
 	if err != nil {
 		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "copied %d events, skipped %d that were there\n", t.stored, t.skipped)
+	fmt.Fprintf(c.App.ErrWriter, "copied %s, skipped %d that were there\n", countOf(t.stored, false), t.skipped)
 	return errors.Join(t.verdict(), d.verdict())
 }
 

@@ -72,7 +72,7 @@ func dump(c *cli.Context) error {
 	if err := writeWhole(path, write); err != nil {
 		return stopped(c.Context, err)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "dumped %d events to %s\n", count, path)
+	fmt.Fprintf(c.App.ErrWriter, "dumped %s to %s\n", countOf(count, false), path)
 	return d.verdict()
 }
 

@@ -154,11 +154,11 @@ func TestTheLineOfProgressSaysHowFarBehindAMirrorIs(t *testing.T) {
 	l.restart(1, time.Now().Add(-time.Minute))
 	l.hears(1, time.Now())
 	l.wrote(1)
-	if got, want := m.progressText(), "copied 1 events, in step"; got != want {
+	if got, want := m.progressText(), "copied 1 event, in step"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	l.seen(8)
-	if got, want := m.progressText(), "copied 1 events, 7 behind, "; !strings.HasPrefix(got, want) {
+	if got, want := m.progressText(), "copied 1 event, 7 behind, "; !strings.HasPrefix(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -136,7 +136,7 @@ func TestAMirrorOfSomeSubjectsIsInStepWithThoseAndGoesOn(t *testing.T) {
 	m := startMirror(t, "--from", a.url, "--to", b.url, "--subject", "app.eu")
 	a.put("app.us", "app.eu")
 	wantMirroredSubjects(t, b.events("app", 3), "app.eu app.eu app.eu")
-	m.end(exitOK, "copied 1 events, skipped 0")
+	m.end(exitOK, "copied 1 event, skipped 0")
 }
 
 func TestAServerThatIsNotThereYetIsWaitedFor(t *testing.T) {

@@ -41,7 +41,7 @@ func TestAMirrorThatIsToEndCountsWhatItWasWriting(t *testing.T) {
 	<-writing
 	m.stop()
 	close(goOn)
-	m.exit(exitOK, "copied 1 events, skipped 0")
+	m.exit(exitOK, "copied 1 event, skipped 0")
 	if got := len(inDirectory(t, b.dir)); got != 1 {
 		t.Errorf("got %d events, want 1", got)
 	}

@@ -173,11 +173,11 @@ func (m *mirror) progressText() string {
 	events, age, known := m.behind(time.Now())
 	switch {
 	case !known:
-		return fmt.Sprintf("copied %d events", stored)
+		return "copied " + countOf(stored, false)
 	case events == 0:
-		return fmt.Sprintf("copied %d events, in step", stored)
+		return "copied " + countOf(stored, false) + ", in step"
 	}
-	return fmt.Sprintf("copied %d events, %d behind, %s", stored, events, age.Round(time.Second/10))
+	return fmt.Sprintf("copied %s, %d behind, %s", countOf(stored, false), events, age.Round(time.Second/10))
 }
 
 // watchEvery is how often the line on a terminal is drawn.

@@ -67,7 +67,7 @@ func restore(c *cli.Context) error {
 	if err = errors.Join(stopped(c.Context, err), to.close()); err != nil {
 		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "restored %d events, skipped %d that were there\n", t.stored, t.skipped)
+	fmt.Fprintf(c.App.ErrWriter, "restored %s, skipped %d that were there\n", countOf(t.stored, false), t.skipped)
 	return t.verdict()
 }
 
