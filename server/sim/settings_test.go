@@ -121,7 +121,8 @@ func (w *world) recount(n *named, before, s settings) {
 
 // remove deletes the consumer: its connections end, and one of that name begins anew.
 func (w *world) remove(n *named) {
-	if !n.now().there {
+	was := n.now()
+	if !was.there {
 		return
 	}
 	a := w.do("DELETE", n.path(), "")
@@ -135,7 +136,13 @@ func (w *world) remove(n *named) {
 	if len(n.members) > 0 {
 		w.failf("%s was deleted, and %s is still connected", n.name, n.members[0].name)
 	}
+	given := n.tasks
 	n.forget()
+	for i, t := range given { // what it had given up becomes a dead letter all the same
+		if w.spent(t, was) && !t.settled() {
+			n.letter(i, w.lifeNow())
+		}
+	}
 }
 
 // recall asks a server that was started what it knows of a consumer: what holds,
