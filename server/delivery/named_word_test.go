@@ -77,6 +77,21 @@ func TestAWipThatBringsARedeliveryForwardWakesSomebody(t *testing.T) {
 	})
 }
 
+func TestAWipWithAShorterRedeliveryIsHeardByAConnectionThatHasItsShare(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Hour, Inflight: 1}, func(t *testing.T, n *named) {
+		n.m.publish("a.x")
+		m := n.join(MemberSpec{})
+		defer m.Close()
+		wantChunk(t, m, "a.x 1(1)\n")
+		if err := n.c.Change(AckSpec{Redelivery: time.Second, Inflight: 1}); err != nil {
+			t.Fatal(err)
+		}
+		got := waitFor(t, m)
+		n.settle(Verdict{Kind: Wip}, false, 1)
+		wantSoon(t, got, time.Second, "a.x 1(2)\n")
+	})
+}
+
 func TestWhatAStuckConnectionHoldsGoesToOneThatWaitsWhenItsTimeIsOver(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: 5 * time.Second}, func(t *testing.T, n *named) {
 		stuck, idle := n.join(MemberSpec{}), n.join(MemberSpec{})

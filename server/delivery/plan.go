@@ -161,7 +161,7 @@ func (p *plan) take(fl *flight) {
 	fs := c.stream.flights
 	switch {
 	case v.Kind == Wip:
-		fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
+		fs.putOff(fl, now)
 		return
 	case v.Kind == Nak && fs.spent(fl):
 		fl.give(nil) // or who has it, and no more room, would not be called
@@ -178,7 +178,7 @@ func (p *plan) take(fl *flight) {
 	}
 	// It may not time out, nor go to another, while this is written down.
 	fl.noted = true
-	fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
+	fs.putOff(fl, now)
 }
 
 // takeStored says what it means for one that is not: it was settled, or nobody is

@@ -88,6 +88,16 @@ func (fs *flights) refuse(fl *flight, delay time.Duration, now time.Time) {
 	fs.reschedule(fl, fl.soonest(delay, now))
 }
 
+// putOff has the time of a delivery begin anew. With other settings it may be over
+// earlier: who has it sleeps until then, also one who could take no more.
+func (fs *flights) putOff(fl *flight, now time.Time) {
+	before := fl.due
+	fs.reschedule(fl, now.Add(fs.spec.wait(fl.attempt)))
+	if fl.owner != nil && fl.due.Before(before) {
+		fl.owner.notify()
+	}
+}
+
 // soonest is when a refused flight may go out again.
 func (fl *flight) soonest(delay time.Duration, now time.Time) time.Time {
 	due := now.Add(max(delay, 0))

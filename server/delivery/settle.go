@@ -262,7 +262,7 @@ func (s *Stream) apply(fl *flight, v Verdict) Settled {
 	case Nak:
 		s.flights.refuse(fl, v.Delay, now)
 	case Wip:
-		s.flights.reschedule(fl, now.Add(s.flights.spec.wait(fl.attempt)))
+		s.flights.putOff(fl, now)
 	case Term:
 		s.flights.remove(fl)
 		s.flights.termed.add(fl.event.Id)
