@@ -36,6 +36,7 @@ func (w *world) restarted(n *named, power bool) {
 			t.claimed = t.claimed || fresh || t.doubt
 			t.acked, t.kept, t.unsure = time.Time{}, false, true
 		}
+		t.latest = maxTime(t.latest, t.longest)
 		if t.dying, t.doubt, t.stuck, t.holder = false, false, false, nil; lost {
 			t.delayed, t.noted = false, 0
 		}

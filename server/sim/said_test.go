@@ -230,6 +230,7 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 	case s.verdict == "wip":
 		s.prolonged(t, asked, set)
 	case s.verdict == "nak":
+		t.longest = maxTime(t.longest, t.latest)
 		t.delayed, t.holder, t.noted = true, nil, 1
 		if t.life == w.lifeNow() {
 			t.noted = t.attempt
@@ -245,6 +246,7 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 
 // prolonged: who has it has more time. Where nobody has it, nobody gets it meanwhile.
 func (s *saying) prolonged(t *task, asked time.Time, set settings) {
+	t.longest = maxTime(t.longest, t.latest)
 	t.earliest, t.latest = asked.Add(set.redelivery), time.Now().Add(set.redelivery)
 	switch h := t.holder; {
 	case !s.n.connected():

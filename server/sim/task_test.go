@@ -16,6 +16,7 @@ type task struct {
 	sent     time.Time
 	earliest time.Time // before which it may go to nobody else, unless its holder leaves
 	latest   time.Time // until which it must have
+	longest  time.Time // that of any delivery before: a start may know of that one only
 	delayed  bool      // by a nak that was answered
 
 	acked   time.Time // or termed; zero: it is not. What is answered is durable
@@ -105,7 +106,7 @@ func (w *world) given(n *named, m *member, e *wire, from, at time.Time) {
 	case s.paused && or.paused && from.After(n.since):
 		w.failf("%s got %d, and %s is paused", m.name, e.Index, n.name)
 	}
-	n.tasks[e.Index] = &task{e: e, attempt: attempt, noted: t.noted, life: w.lifeNow(), holder: m, sent: at, earliest: from.Add(min(s.redelivery, or.redelivery)), latest: at.Add(max(s.redelivery, or.redelivery)), doubt: t.doubt, said: t.said}
+	n.tasks[e.Index] = &task{e: e, attempt: attempt, noted: t.noted, life: w.lifeNow(), holder: m, sent: at, earliest: from.Add(min(s.redelivery, or.redelivery)), latest: at.Add(max(s.redelivery, or.redelivery)), longest: maxTime(t.longest, t.latest), doubt: t.doubt, said: t.said}
 	if attempt == s.count || attempt == or.count {
 		n.letter(e.Index, w.lifeNow())
 	}
@@ -187,7 +188,7 @@ func (w *world) checkNamed(n *named) {
 		return
 	}
 	if owed > 0 {
-		w.failf("%s has room, was given %d before the server was started, has not settled it, and does not get it again", n.name, owed)
+		w.failf("%s has room, was given %d before the server was started, has not settled it, and does not get it again; the server says %s", n.name, owed, w.do("GET", n.path(), "").body)
 	}
 	for i, e := range w.spaces[n.ns].log[min(n.unseen, len(w.spaces[n.ns].log)):] {
 		if index := uint64(n.unseen + i + 1); n.tasks[index] == nil && wants(n.patterns, e.Subject) {
