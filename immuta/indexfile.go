@@ -29,6 +29,22 @@ func (x *index) forget(end int64) {
 	}
 }
 
+// doubt takes the newest entry back, in the file and in memory. An index that ends
+// with the last commit says that all of it is on the disk, and that the next process
+// has nothing to sync. Behind a write and a sync that have failed the sectors of that
+// end may stand there otherwise than they read, and only writing them again helps.
+func (x *index) doubt() error {
+	x.mu.Lock()
+	v := &x.view
+	v.n, v.memory = max(v.n-1, 0), nil
+	file, size := v.file, int64(v.n+1)*indexEntry
+	x.mu.Unlock()
+	if file == nil {
+		return nil // Close makes none of a log that has failed
+	}
+	return file.Truncate(size)
+}
+
 // ready makes the file writable from here on: its header, when there is none,
 // and nothing behind the entries that hold. A failure only stops the index.
 func (x *index) ready(fsys FS) error {

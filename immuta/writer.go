@@ -247,6 +247,9 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 func (w *writer) fail(err error) error {
 	err = fmt.Errorf("the log takes no more until it is reopened: %w", err)
 	w.log.fail(err)
+	if failed := w.log.index.doubt(); failed != nil {
+		w.log.indexStopped(failed)
+	}
 	w.log.o.Report(Notice{Kind: Failed, Path: w.seg.path, Offset: w.end, Err: err, Text: err.Error()})
 	return w.log.Err()
 }
