@@ -177,7 +177,7 @@ func (b *book) judgeWaiting(l *look, namespace string, e event, there map[string
 		return
 	case !p.Gone.IsZero() && p.Gone.Before(l.began):
 		b.wrong("%s: waits at %s %d, asked for %s %s", p.Token, namespace, e.Index, l.began.Sub(p.Gone), deletedBefore)
-	case there[p.Token] || p.Place > 0 && p.Placed.Before(l.began):
+	case there[p.Token] || l.place(p) > 0:
 		b.wrong("%s: waits at %s %d, and was delivered at %d", p.Token, namespace, e.Index, p.Place)
 	}
 	there[p.Token] = true
@@ -215,16 +215,24 @@ func (b *book) required(l *look, p *parcel, subject []*parcel) bool {
 		return false
 	case p.waits(l.ended):
 		return true
-	case !p.worth(l.ended), p.Due.After(l.due) && (p.Place == 0 || p.Placed.After(l.began)):
+	case !p.worth(l.ended), p.Due.After(l.due) && l.place(p) == 0:
 		return false
 	}
-	return !compacting[p.Namespace] || !newer(p, subject, l.ended)
+	return !compacting[p.Namespace] || !newer(p, cmp.Or(l.place(p), p.Index), subject, l.ended)
 }
 
-// newer says whether there may be a newer event of the same subject than p, which is
-// needless then. One that waits makes no other needless before it is due.
-func newer(p *parcel, subject []*parcel, at time.Time) bool {
-	mine := cmp.Or(p.Place, p.Index)
+// place is where an event had been delivered, as was known before the look.
+func (l *look) place(p *parcel) uint64 {
+	if p.Placed.After(l.began) {
+		return 0
+	}
+	return p.Place
+}
+
+// newer says whether there may be a newer event of the same subject than p, at its
+// place, which is needless then. One that waits makes no other needless before it is
+// due.
+func newer(p *parcel, mine uint64, subject []*parcel, at time.Time) bool {
 	return slices.ContainsFunc(subject, func(o *parcel) bool {
 		switch {
 		case o == p || !o.Answered.IsZero() && o.waits(at):
@@ -238,7 +246,7 @@ func newer(p *parcel, subject []*parcel, at time.Time) bool {
 
 // needless says whether an event may be gone though nobody has deleted it.
 func (b *book) needless(p *parcel) bool {
-	return compacting[p.Namespace] && (p.TTL > 0 || !p.ExpiresAt.IsZero() || !p.Due.IsZero() || newer(p, b.bySubject()[p.Subject], time.Now()))
+	return compacting[p.Namespace] && (p.TTL > 0 || !p.ExpiresAt.IsZero() || !p.Due.IsZero() || newer(p, p.Index, b.bySubject()[p.Subject], time.Now()))
 }
 
 // overdue is how many events have come due and were not delivered to anybody.

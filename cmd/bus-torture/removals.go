@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -274,8 +275,13 @@ func (c *clearing) settled(ctx context.Context) error {
 	err := until(ctx, "what has come due to be delivered", func() bool {
 		at = time.Now()
 		for _, namespace := range removalNamespaces {
-			if _, err := c.read(ctx, namespace, "oldest"); err != nil {
-				return false // said by the look that follows
+			_, err := c.read(ctx, namespace, "oldest")
+			waiting, also := c.waiting(ctx, namespace)
+			if err != nil || also != nil { // the look that follows says so
+				return true
+			}
+			if slices.ContainsFunc(waiting, func(e event) bool { return !e.DeliverAt.After(at) }) {
+				return false
 			}
 		}
 		return c.book.overdue(at) == 0
