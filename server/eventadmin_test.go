@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -345,5 +346,31 @@ func TestASecondDeletionTakesTheDeadLettersThatTheFirstHasLeft(t *testing.T) {
 		if strings.Contains(letters.body, secret) {
 			t.Errorf("by index %s: got the dead letters %s, want none", by, letters.body)
 		}
+	}
+}
+
+// TestASecondDeletionTakesFromAConsumerWhatTheFirstHasLeftWithIt has no room for the note
+// that what was delivered is settled.
+func TestASecondDeletionTakesFromAConsumerWhatTheFirstHasLeftWithIt(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files}
+	b.begin(admin)
+	b.publish(`{"subject":"orders.later","payload":"` + secret + `","delay":"1ms"}`)
+	b.awaitDelivered()
+	s := b.open("subject=orders.*&consumer=billing&start=oldest&redelivery=10m")
+	s.next("msg")
+	var full atomic.Bool
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "write" && strings.Contains(c.Path, "_consumers_.log") && full.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	full.Store(true)
+	b.refused(507, "no_space", "DELETE", ordersEvents+"1", "")
+	full.Store(false)
+	b.want(200, "DELETE", ordersEvents+"1", "")
+	if info := b.do("GET", "/v1/namespaces/orders/consumers/billing", ""); info.field("unacked") != "0" {
+		t.Errorf("got %s, want nothing that waits for its acknowledgement", info.body)
 	}
 }
