@@ -300,6 +300,12 @@ func (b *book) judgeOne(p *parcel, name string, o one, began, since time.Time) {
 		if !removed {
 			b.wrong("%s: reading %s of %s got %d %s %s", p.Token, name, p.Namespace, o.status, o.Code, deletedBefore)
 		}
+	case !p.Asked.IsZero() && removed:
+		if p.Lacks.IsZero() && name != p.ID {
+			p.Lacks = time.Now()
+		}
+	case !p.Lacks.IsZero() && p.Lacks.Before(began) && name != p.ID: // an id may lead to the other place of one that was put off
+		b.wrong("%s: reading %s of %s got %d, after it was said to be deleted", p.Token, name, p.Namespace, o.status)
 	case !p.Asked.IsZero() || !p.Answered.Before(since):
 	case o.status == 200 && o.ID == p.ID && o.Index == p.Index && string(o.Payload) == p.Payload:
 	case removed && o.Code != "event_deleted" && b.needless(p):

@@ -235,6 +235,8 @@ func TestOneEventThatIsReadIsHeldAgainstWhatIsKnown(t *testing.T) {
 	deleted, removed, unknown := one{status: 410, stored: stored{Code: "event_deleted"}}, one{status: 410, stored: stored{Code: "event_removed"}}, one{status: 404, stored: stored{Code: "unknown_event"}}
 	for name, c := range map[string]struct {
 		token, name string
+		asked       bool
+		lacks       bool // somebody was told that it is deleted
 		gone        bool
 		got         one
 		wrong       bool
@@ -250,9 +252,18 @@ func TestOneEventThatIsReadIsHeldAgainstWhatIsKnown(t *testing.T) {
 		"deleted, its id unknown": {token: "a-load", name: "id-load", gone: true, got: unknown},
 		"deleted, read":           {token: "a-load", name: "1", gone: true, got: good, wrong: true},
 		"deleted, index unknown":  {token: "a-load", name: "1", gone: true, got: unknown, wrong: true},
+		"being deleted, there":    {token: "a-load", name: "1", asked: true, got: good},
+		"being deleted, gone":     {token: "a-load", name: "1", asked: true, lacks: true, got: deleted},
+		"being deleted, back":     {token: "a-load", name: "1", asked: true, lacks: true, got: good, wrong: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPage()
+			if c.asked {
+				p.of(c.token).Asked = p.began.Add(-2)
+			}
+			if c.lacks {
+				p.of(c.token).Lacks = p.began.Add(-1)
+			}
 			if c.gone {
 				p.of(c.token).Asked, p.of(c.token).Gone = p.began.Add(-2), p.began.Add(-1)
 			}

@@ -35,6 +35,7 @@ type parcel struct {
 
 	Asked time.Time `json:"asked"` // before its deletion was sent for the first time
 	Gone  time.Time `json:"gone"`  // when that was answered
+	Lacks time.Time `json:"lacks"` // when it was first said to be deleted, answered or not
 }
 
 // earliest is before the moment from which on it may be delivered, whatever the
@@ -208,28 +209,32 @@ func (b *book) delete(p *parcel) {
 	b.open = slices.DeleteFunc(b.open, func(o *parcel) bool { return o == p })
 }
 
-// sample returns parcels of which something is certain, some of those that are gone
-// and some of those whose deletion nobody has asked for.
-func (b *book) sample(most int, draw func(int) int) (gone, kept []*parcel) {
+// sample returns parcels of which something is certain: some of those that are gone,
+// some of those whose deletion nobody has asked for, and all that are in between.
+func (b *book) sample(most int, draw func(int) int) (all []*parcel) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	var gone, kept []*parcel
 	for _, p := range b.parcels {
 		switch {
+		case p.Answered.IsZero():
 		case !p.Gone.IsZero():
 			gone = append(gone, p)
-		case !p.Answered.IsZero() && p.Asked.IsZero():
+		case p.Asked.IsZero():
 			kept = append(kept, p)
+		default:
+			all = append(all, p)
 		}
 	}
-	for _, all := range []*[]*parcel{&gone, &kept} {
-		slices.SortFunc(*all, func(p, o *parcel) int { return strings.Compare(p.Token, o.Token) })
-		for i := range *all {
-			k := i + draw(len(*all)-i)
-			(*all)[i], (*all)[k] = (*all)[k], (*all)[i]
+	for _, of := range [][]*parcel{gone, kept} {
+		slices.SortFunc(of, func(p, o *parcel) int { return strings.Compare(p.Token, o.Token) })
+		for i := range min(most, len(of)) {
+			k := i + draw(len(of)-i)
+			of[i], of[k] = of[k], of[i]
+			all = append(all, of[i])
 		}
-		*all = (*all)[:min(most, len(*all))]
 	}
-	return gone, kept
+	return all
 }
 
 // judged returns the faults so far as an error.
