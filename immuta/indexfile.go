@@ -30,18 +30,20 @@ func (x *index) forget(end int64) {
 }
 
 // doubt takes the newest entry back, in the file and in memory. An index that ends
-// with the last commit says that all of it is on the disk, and that the next process
-// has nothing to sync. Behind a write and a sync that have failed the sectors of that
-// end may stand there otherwise than they read, and only writing them again helps.
+// with the last commit says that all in front of the log's end is on the disk, and
+// that the next process has nothing to sync. Behind a write that failed the sectors of
+// that end may stand there otherwise than they read, until they are written again.
 func (x *index) doubt() error {
 	x.mu.Lock()
 	v := &x.view
-	v.n, v.memory = max(v.n-1, 0), nil
+	if v.file == nil || v.n == 0 || len(v.memory) > 0 { // it does not end there
+		x.mu.Unlock()
+		return nil
+	}
+	v.n--
 	file, size := v.file, int64(v.n+1)*indexEntry
 	x.mu.Unlock()
-	if file == nil {
-		return nil // Close makes none of a log that has failed
-	}
+	x.lastNote, x.lastStart = 0, 0
 	return file.Truncate(size)
 }
 
