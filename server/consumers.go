@@ -31,6 +31,7 @@ type consumers struct {
 	mu       patient // guards the rest, and is held while one is made, changed or deleted
 	loaded   bool
 	watching bool // for those that nobody uses any more
+	tending  bool // likewise: consumers that nobody is connected to are seen to
 	known    map[consumerName]*keptConsumer
 }
 
@@ -199,11 +200,15 @@ func (c *consumers) wakeUp(name consumerName, k *keptConsumer) error {
 		}
 		k.incarnation, k.at = found.incarnation, found.at
 	}
-	k.read = false
+	spec.Resumed, k.read = k.read, false
 	if k.live, err = c.server.hub.Declare(spec, k.at); err != nil {
 		return err
 	}
 	k.live.Pause(k.settings.Paused)
+	if !c.tending {
+		c.tending = true
+		go c.tend()
+	}
 	k.at = delivery.Progress{} // the live one knows from here on
 	return nil
 }
