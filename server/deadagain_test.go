@@ -109,3 +109,23 @@ func TestWhatIsPublishedAgainKeepsTheEndOfItsTimeToLive(t *testing.T) {
 		t.Errorf("got expires_at %q, want that of the event", got)
 	}
 }
+
+func TestTheDeadLetterOfAnEventThatWasPutOffHasTheIndexThatItsPublisherWasTold(t *testing.T) {
+	b := openBus(t, admin)
+	id := b.putOff("50ms")
+	b.publishSome(1)
+	b.awaitDelivered()
+	b.pull("&consumer=billing&start=oldest&redelivery=10m")
+	b.want(202, "PUT", "/?consumer=billing&verdict=term&event_id="+id, "")
+	letter := b.dead("orders", "")[0]
+	if a := b.do("GET", deadPath+letter, ""); a.field("event_index") != "1" || a.field("event_id") != id {
+		t.Errorf("got %s, want the event at index 1", a.body)
+	}
+	if a := b.do("POST", deadPath+letter+"/retry", ""); a.field("delivered_to") != "billing" {
+		t.Fatalf("got %d %s, want it to be delivered", a.status, a.body)
+	}
+	wantIDs(t, b.pull("&consumer=billing"), id)
+	b.want(202, "PUT", "/?consumer=billing&verdict=term&event_id="+id, "")
+	b.want(200, "DELETE", ordersEvents+"1", "")
+	wantIDs(t, b.dead("orders", ""))
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ func (s *Server) found(l *letter) (original, copied *bus.Event, err error) {
 
 // original returns the event in its log, nil when it is not there any more.
 func (s *Server) original(l *letter) (*bus.Event, error) {
-	e, err := s.readOne(l.Namespace, l.deadLetterPayload.Index)
+	e, err := s.readOne(l.Namespace, cmp.Or(l.Delivered, l.deadLetterPayload.Index))
 	if removed, ok := bus.AsRemoved(err); ok && s.isSameLog(l) {
 		switch removed.Reason {
 		case bus.RemovedCompacted:

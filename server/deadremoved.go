@@ -133,10 +133,11 @@ func isLetterOf(e *bus.Event, namespace string, indexes []uint64) bool {
 	if !ok || of != namespace {
 		return false
 	}
-	var letter struct {
-		Index uint64 `json:"index"`
+	var letter deadLetterPayload
+	if json.Unmarshal(e.Payload, &letter) != nil {
+		return false
 	}
-	return json.Unmarshal(e.Payload, &letter) == nil && letter.Index > 0 && slices.Contains(indexes, letter.Index)
+	return letter.Index > 0 && slices.Contains(indexes, letter.Index) || letter.Delivered > 0 && slices.Contains(indexes, letter.Delivered)
 }
 
 // forget drops letters that were deleted.
