@@ -101,6 +101,9 @@ func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Patte
 	if err != nil {
 		return delivery.Progress{}, err
 	}
+	if err := begin.elsewhere(); err != nil {
+		return delivery.Progress{}, err
+	}
 	place := places[0]
 	if len(place.Only) > maxOwed {
 		return delivery.Progress{}, bus.ErrTooManySubjects.With("start=last: %d subjects match, a named consumer begins with at most %d", len(place.Only), maxOwed)
@@ -110,6 +113,23 @@ func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Patte
 		at.Open = append(at.Open, delivery.Attempt{Index: index})
 	}
 	return at, nil
+}
+
+// elsewhere refuses a start that this log does not have. A stream is told where it
+// begins instead; of a consumer nobody would learn that all of it comes again, or that
+// what is published until the index is there is passed by. What retention took is no
+// such mistake: what is left begins where it ended.
+func (st *starter) elsewhere() error {
+	for _, gap := range st.gaps {
+		_, isIndex := indexStart(st.start)
+		switch last := gap.ResumedIndex - 1; {
+		case gap.Reason == gapAhead && isIndex:
+			return bus.ErrInvalidParameter.With("start is %.80q, but the last index of namespace %s is %d; wanted at most %d, which begins with what is published next", st.start, gap.Namespace, last, last+1)
+		case gap.Reason == gapAhead, gap.Reason == gapOtherLog:
+			return bus.ErrUnknownEvent.With("start is %.80q, and namespace %s has no event with that id; wanted the id of one of its events, or oldest or newest", st.start, gap.Namespace)
+		}
+	}
+	return nil
 }
 
 // maxOwed is with how many events a named consumer begins at most, where it does
