@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,31 @@ type consumerSettings struct {
 	pausing *bool // a request says whether
 }
 
+// never is the idle_expiry of a consumer that is kept for good, as it is asked for.
+const never = "never"
+
+// settle makes one of what means the same: a redelivery of zero is not asked for, a
+// count below 0 has no end, as in a query, and what expires after no time never does.
+func (c *consumerSettings) settle() {
+	if d, ok := bus.ParseAge(c.Redelivery); ok && d == 0 {
+		c.Redelivery = ""
+	}
+	if c.RedeliveryCount != nil && *c.RedeliveryCount < 0 && *c.RedeliveryCount >= -maxAttempts {
+		c.RedeliveryCount = new(0)
+	}
+	if d, ok := bus.ParseAge(c.IdleExpiry); ok && d == 0 {
+		c.IdleExpiry = never
+	}
+}
+
+// expiry is an idle_expiry that was asked for, as it is kept.
+func expiry(asked string) string {
+	if asked == never {
+		return ""
+	}
+	return asked
+}
+
 // complete fills in what was not asked for.
 func (c *consumerSettings) complete(now time.Time) consumerSettings {
 	all := *c
@@ -46,6 +72,7 @@ func (c *consumerSettings) complete(now time.Time) consumerSettings {
 	if all.Inflight == 0 {
 		all.Inflight = defaultInflight
 	}
+	all.IdleExpiry = expiry(c.IdleExpiry)
 	all.CreatedAt = now.UTC().Truncate(time.Second)
 	return all
 }
@@ -113,7 +140,7 @@ func (c *consumerSettings) check(maxInflight int) error {
 	case c.Inflight < 0 || c.Inflight > maxInflight:
 		return bus.ErrInvalidParameter.With("inflight is %d, wanted 1 to %d", c.Inflight, maxInflight)
 	}
-	if c.IdleExpiry != "" {
+	if expiry(c.IdleExpiry) != "" {
 		if _, err := within("idle_expiry", c.IdleExpiry, time.Minute, 366*24*time.Hour); err != nil {
 			return err
 		}
@@ -146,8 +173,8 @@ func (c *consumerSettings) differs(name consumerName, asked *consumerSettings) e
 	if asked.Inflight != 0 && asked.Inflight != c.Inflight {
 		tell("inflight", c.Inflight, asked.Inflight)
 	}
-	if asked.IdleExpiry != "" && !sameDuration(asked.IdleExpiry, c.IdleExpiry) {
-		tell("idle_expiry", c.IdleExpiry, asked.IdleExpiry)
+	if kept := cmp.Or(c.IdleExpiry, never); asked.IdleExpiry != "" && asked.IdleExpiry != kept && !sameDuration(asked.IdleExpiry, kept) {
+		tell("idle_expiry", kept, asked.IdleExpiry)
 	}
 	if len(all) == 0 {
 		return nil
