@@ -149,38 +149,45 @@ func (c *consumerSettings) check(maxInflight int) error {
 }
 
 // differs says which of the settings that are asked for are others than those
-// that there are. What is not asked for does not differ.
+// that there are, and what to do. What is not asked for does not differ.
 func (c *consumerSettings) differs(name consumerName, asked *consumerSettings) error {
-	var all []string
-	tell := func(what string, is, wanted any) {
+	var all, ways []string
+	path := "/v1/namespaces/" + name.namespace + "/consumers/" + name.name
+	change := "change them with PATCH " + path + " or bus consumers set"
+	tell := func(what string, is, wanted any, way string) {
 		all = append(all, fmt.Sprintf("%s is %v, asked for is %v", what, is, wanted))
+		if !slices.Contains(ways, way) {
+			ways = append(ways, way)
+		}
 	}
 	if subjects := slices.Compact(slices.Sorted(slices.Values(asked.Subjects))); len(subjects) > 0 && !slices.Equal(subjects, c.Subjects) {
-		tell("subject", c.Subjects, subjects)
+		tell("subject", c.Subjects, subjects, "ask for the subjects that it has, which stay")
 	}
 	if asked.Start != "" && asked.Start != c.Start {
-		tell("start", c.Start, asked.Start)
+		tell("start", c.Start, asked.Start, "move it with POST "+path+"/reset?start= or bus consumers reset")
 	}
 	if asked.Redelivery != "" && !sameDuration(asked.Redelivery, c.Redelivery) {
-		tell("redelivery", c.Redelivery, asked.Redelivery)
+		tell("redelivery", c.Redelivery, asked.Redelivery, change)
 	}
 	if asked.RedeliveryCount != nil && *asked.RedeliveryCount != *c.RedeliveryCount {
-		tell("redelivery_count", *c.RedeliveryCount, *asked.RedeliveryCount)
+		tell("redelivery_count", *c.RedeliveryCount, *asked.RedeliveryCount, change)
 	}
-	if len(asked.Backoff) > 0 && !slices.EqualFunc(asked.Backoff, c.Backoff, sameDuration) {
-		tell("backoff", c.Backoff, asked.Backoff)
+	if asked.Backoff != nil && !slices.EqualFunc(asked.Backoff, c.Backoff, sameDuration) {
+		tell("backoff", c.Backoff, asked.Backoff, change)
 	}
 	if asked.Inflight != 0 && asked.Inflight != c.Inflight {
-		tell("inflight", c.Inflight, asked.Inflight)
+		tell("inflight", c.Inflight, asked.Inflight, change)
 	}
 	if kept := cmp.Or(c.IdleExpiry, never); asked.IdleExpiry != "" && asked.IdleExpiry != kept && !sameDuration(asked.IdleExpiry, kept) {
-		tell("idle_expiry", kept, asked.IdleExpiry)
+		tell("idle_expiry", kept, asked.IdleExpiry, change)
+	}
+	if asked.pausing != nil && *asked.pausing != c.Paused {
+		tell("paused", c.Paused, *asked.pausing, "change paused with PATCH "+path+" or bus consumers pause and resume")
 	}
 	if len(all) == 0 {
 		return nil
 	}
-	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, change them with PATCH /v1/namespaces/%s/consumers/%s or bus consumers set, or use another name",
-		name.name, name.namespace, strings.Join(all, "; "), name.namespace, name.name)
+	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, %s, or use another name", name.name, name.namespace, strings.Join(all, "; "), strings.Join(ways, ", "))
 }
 
 func sameDuration(a, b string) bool {

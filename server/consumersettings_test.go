@@ -85,3 +85,35 @@ func TestARedeliveryOfZeroAndACountBelowZeroMeanTheSameInABodyAndInAQuery(t *tes
 	}
 	b.refused(400, "invalid_parameter", "PATCH", mailPath, `{"redelivery_count":-1000000000}`)
 }
+
+func TestAConsumerThatIsPausedOrNotDiffersFromWhatIsAskedFor(t *testing.T) {
+	b := openBus(t)
+	b.want(201, "PUT", mailPath, `{"subjects":["orders.*"],"paused":false}`)
+	for _, paused := range []string{"false", "true"} {
+		other := map[string]string{"false": "true", "true": "false"}[paused]
+		b.want(200, "PATCH", mailPath, `{"paused":`+paused+`}`)
+		b.want(200, "PUT", mailPath, `{"subjects":["orders.*"],"paused":`+paused+`}`)
+		b.want(200, "PUT", mailPath, `{"subjects":["orders.*"]}`)
+		a := b.refused(409, "consumer_differs", "PUT", mailPath, `{"subjects":["orders.*"],"paused":`+other+`}`)
+		if !strings.Contains(a.field("detail"), "paused is "+paused+", asked for is "+other+"; leave them out, change paused with PATCH "+mailPath) {
+			t.Errorf("got %s", a.body)
+		}
+	}
+}
+
+func TestWhatDiffersIsToldWithAWayThatWorks(t *testing.T) {
+	b := openBus(t)
+	b.want(201, "PUT", mailPath, `{"subjects":["orders.*"],"backoff":["1s"]}`)
+	for body, want := range map[string]string{
+		`{"subjects":["orders.x"]}`:                             `subject is [orders.*], asked for is [orders.x]; leave them out, ask for the subjects that it has, which stay, or use another name`,
+		`{"subjects":["orders.*"],"start":"oldest"}`:            `start is newest, asked for is oldest; leave them out, move it with POST ` + mailPath + `/reset?start= or bus consumers reset, or use another name`,
+		`{"subjects":["orders.*"],"idle_expiry":"1h"}`:          `idle_expiry is never, asked for is 1h; leave them out, change them with PATCH ` + mailPath + ` or bus consumers set, or use another name`,
+		`{"subjects":["orders.*"],"backoff":[],"inflight":3}`:   `backoff is [1s], asked for is []; inflight is 64, asked for is 3; leave them out, change them with PATCH `,
+		`{"subjects":["orders.*"],"start":"last","inflight":3}`: `bus consumers reset, change them with PATCH `,
+	} {
+		a := b.refused(409, "consumer_differs", "PUT", mailPath, body)
+		if !strings.Contains(a.field("detail"), want) {
+			t.Errorf("%s: got %s, want %s", body, a.field("detail"), want)
+		}
+	}
+}
