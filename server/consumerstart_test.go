@@ -29,3 +29,22 @@ func TestAConsumerIsNeverMovedToAPlaceThatTheLogDoesNotHave(t *testing.T) {
 	b.want(200, "POST", reset+events[1], "")
 	wantIDs(t, b.pull("&consumer=mail"), events[2])
 }
+
+func TestAHEADOfAConsumerIsAnsweredAsAGETAndMakesNone(t *testing.T) {
+	b := openBus(t)
+	b.publishSome(1)
+	const settings = "/?subject=orders.*&consumer=mail"
+	for range 2 {
+		b.want(200, "HEAD", settings+"&start=oldest", "")
+		b.refused(404, "unknown_consumer", "GET", mailPath, "")
+	}
+	if a := b.do("HEAD", settings+"&start=e_zzzzzzzz", ""); a.status != 404 {
+		t.Errorf("got %d, want 404 as of a GET", a.status)
+	}
+	wantIDs(t, b.pull("&consumer=mail&start=oldest&limit=1"), b.resumeAt(1))
+	b.want(200, "HEAD", settings, "")
+	b.want(409, "HEAD", settings+"&inflight=3", "")
+	if a := b.do("HEAD", settings, "", "Accept: application/x-ndjson"); a.status != 200 || a.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("got %d %v, want the headers of a GET", a.status, a.header)
+	}
+}

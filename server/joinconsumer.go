@@ -46,13 +46,13 @@ func (s *Server) parseConsumer(sub *subscription, p *params) error {
 // the server knows: what a reconnecting browser has seen last says nothing.
 func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subscription, leave func()) (goesOn bool) {
 	namespace := sub.namespaces[0]
+	if r.Method == http.MethodHead {
+		s.checkConsumer(w, r, sub, namespace)
+		return false
+	}
 	c, err := s.consumerFor(r, sub, namespace)
 	if err != nil {
 		s.fail(w, r, err)
-		return false
-	}
-	if r.Method == http.MethodHead {
-		s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
 		return false
 	}
 	st := &stream{server: s, remote: r.RemoteAddr, manual: true, limit: sub.limit, format: s.format(sub.format), id: bus.NewConsumerID(), name: sub.consumer}
@@ -80,14 +80,23 @@ func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subsc
 	return st.begin(w, r, sub, nil, leave)
 }
 
-// consumerFor returns the consumer that is asked for, and makes it when it is not
-// there. A request that only looks makes none.
-func (s *Server) consumerFor(r *http.Request, sub *subscription, namespace string) (*delivery.Consumer, error) {
-	name := consumerName{namespace, sub.consumer}
-	if r.Method == http.MethodHead {
-		return s.named.find(namespace, sub.consumer)
+// checkConsumer answers a HEAD as a GET would be, and makes no consumer: who only
+// looks leaves nothing behind.
+func (s *Server) checkConsumer(w http.ResponseWriter, r *http.Request, sub *subscription, namespace string) {
+	err := s.named.check(consumerName{namespace, sub.consumer}, sub.asked, func() (delivery.Progress, error) {
+		return s.startOf(r, namespace, sub.patterns[namespace], sub.start)
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
 	}
-	c, _, err := s.named.make(r.Context(), name, sub.asked, func() (delivery.Progress, error) {
+	s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
+}
+
+// consumerFor returns the consumer that is asked for, and makes it when it is not
+// there.
+func (s *Server) consumerFor(r *http.Request, sub *subscription, namespace string) (*delivery.Consumer, error) {
+	c, _, err := s.named.make(r.Context(), consumerName{namespace, sub.consumer}, sub.asked, func() (delivery.Progress, error) {
 		return s.startOf(r, namespace, sub.patterns[namespace], sub.start)
 	})
 	return c, err
