@@ -46,7 +46,7 @@ type ConsumerInfo struct {
 	Dead            uint64    // events that it has given up
 	OldestUnacked   uint64    // index of the first event that is not settled; 0: none
 	OldestUnackedAt time.Time // and its time
-	Stalled         bool      // there is something to do, and nothing was settled for a while
+	Stalled         bool      // there is something to do, nothing was settled for a while, and it is not paused
 }
 
 // Consumers returns the named consumers of a namespace, by name.
