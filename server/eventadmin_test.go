@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"example.com/bus/immuta/faultfs"
 	"example.com/bus/server"
 )
 
@@ -279,4 +282,95 @@ func TestTheDeadLetterOfWhatWasCompactedWithNobodyThereSaysThatItIsGone(t *testi
 	}
 	b.refused(410, "event_removed", "POST", deadPath+letters[0]+"/retry", "")
 	b.want(204, "DELETE", deadPath+letters[0], "")
+}
+
+func TestASecondDeletionTakesTheDeadLetterOfADeadLetterThatTheFirstHasLeft(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files}
+	b.begin(admin)
+	id := b.publish(`{"subject":"orders.created","payload":"` + secret + `"}`).field("id")
+	b.pull("&consumer=billing&start=oldest&redelivery=10m")
+	b.want(202, "PUT", "/?consumer=billing&namespace=orders&verdict=term&event_id="+id, "")
+	s := b.open("subject=_dead_.orders.*&start=oldest&ack=manual")
+	b.want(202, "PUT", "/?verdict=term&consumer_id="+s.hello.field("consumer_id")+"&event_id="+s.next("msg").field("id"), "")
+	s.close()
+	letters := func() string {
+		return b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json").body
+	}
+	if got := letters(); strings.Count(got, "_dead_._dead_._") == 0 {
+		t.Fatalf("got %s, want a dead letter of a dead letter", got)
+	}
+	written := 0
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "rename" && strings.HasSuffix(c.Path, "_dead_.1.log.tmp") {
+			if written++; written == 2 {
+				return syscall.EIO
+			}
+		}
+		return nil
+	})
+	b.refused(500, "storage_failed", "DELETE", ordersEvents+id, "")
+	files.Inject(nil)
+	b.want(200, "DELETE", ordersEvents+id, "")
+	if got := letters(); strings.Contains(got, secret) {
+		t.Errorf("got the dead letters %s, want none", got)
+	}
+}
+
+// TestASecondDeletionTakesTheDeadLettersThatTheFirstHasLeft cuts the first one off where
+// the file of the dead letters is written anew. Of an event that was put off neither place
+// says any more where the other one is.
+func TestASecondDeletionTakesTheDeadLettersThatTheFirstHasLeft(t *testing.T) {
+	for _, by := range []string{"1", "2"} {
+		files := faultfs.New()
+		b := &testBus{t: t, files: files}
+		b.begin(admin)
+		b.publish(`{"subject":"orders.later","payload":"` + secret + `","delay":"1ms"}`)
+		b.awaitDelivered()
+		id := b.pull("&consumer=billing&start=oldest&redelivery=10m&wait=10s&limit=1")[0]
+		b.want(202, "PUT", "/?consumer=billing&namespace=orders&verdict=term&event_id="+id, "")
+		letters := b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json")
+		if !strings.Contains(letters.body, secret) {
+			t.Fatalf("got the dead letters %s, want one of the event", letters.body)
+		}
+		files.Inject(func(c faultfs.Call) error {
+			if c.Op == "rename" && strings.HasSuffix(c.Path, "_dead_.1.log.tmp") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		b.refused(500, "storage_failed", "DELETE", ordersEvents+by, "")
+		files.Inject(nil)
+		b.want(200, "DELETE", ordersEvents+by, "")
+		letters = b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json")
+		if strings.Contains(letters.body, secret) {
+			t.Errorf("by index %s: got the dead letters %s, want none", by, letters.body)
+		}
+	}
+}
+
+// TestASecondDeletionTakesFromAConsumerWhatTheFirstHasLeftWithIt has no room for the note
+// that what was delivered is settled.
+func TestASecondDeletionTakesFromAConsumerWhatTheFirstHasLeftWithIt(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files}
+	b.begin(admin)
+	b.publish(`{"subject":"orders.later","payload":"` + secret + `","delay":"1ms"}`)
+	b.awaitDelivered()
+	s := b.open("subject=orders.*&consumer=billing&start=oldest&redelivery=10m")
+	s.next("msg")
+	var full atomic.Bool
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "write" && strings.Contains(c.Path, "_consumers_.log") && full.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	full.Store(true)
+	b.refused(507, "no_space", "DELETE", ordersEvents+"1", "")
+	full.Store(false)
+	b.want(200, "DELETE", ordersEvents+"1", "")
+	if info := b.do("GET", "/v1/namespaces/orders/consumers/billing", ""); info.field("unacked") != "0" {
+		t.Errorf("got %s, want nothing that waits for its acknowledgement", info.body)
+	}
 }
