@@ -146,12 +146,12 @@ func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64) bo
 	}
 	var letter struct {
 		Index     uint64 `json:"index"`
-		Published uint64 `json:"published_index"`
+		Delivered uint64 `json:"delivered_index"`
 	}
 	switch {
 	case json.Unmarshal(e.Payload, &letter) != nil || letter.Index == 0:
 		return false
-	case slices.Contains(indexes, letter.Index), slices.Contains(indexes, letter.Published):
+	case slices.Contains(indexes, letter.Index), slices.Contains(indexes, letter.Delivered):
 		return true
 	case namespace != bus.DeadNamespace:
 		return false

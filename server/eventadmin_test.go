@@ -280,7 +280,7 @@ func TestTheDeadLetterOfWhatWasCompactedWithNobodyThereSaysThatItIsGone(t *testi
 	if len(letters) != 1 {
 		t.Fatalf("got %d dead letters, want that of event 1", len(letters))
 	}
-	b.refused(404, "unknown_event", "POST", deadPath+letters[0]+"/retry", "")
+	b.refused(410, "event_removed", "POST", deadPath+letters[0]+"/retry", "")
 	b.want(204, "DELETE", deadPath+letters[0], "")
 }
 
