@@ -20,6 +20,14 @@ type damages struct {
 	mu    sync.Mutex // guards all below
 	found int
 	told  int
+	spare int // of told: that a newer event, or the time, had made needless
+}
+
+// compacted tells whether events were found to be removed because they were needless.
+func (d *damages) compacted() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.spare > 0
 }
 
 // any tells whether there were any at all.
@@ -62,6 +70,9 @@ func (d *damages) gone(l lostEvents) error {
 func (d *damages) passed(what error, deleted bool) {
 	d.mu.Lock()
 	d.told++
+	if isSpare(what) {
+		d.spare++
+	}
 	d.mu.Unlock()
 	if deleted {
 		fmt.Fprintln(d.talk, "bus: passed over:", oneLine(what.Error()))
@@ -72,6 +83,12 @@ func (d *damages) passed(what error, deleted bool) {
 func isRemoved(err error) bool {
 	_, removed := bus.AsRemoved(err)
 	return removed || errors.Is(err, bus.ErrEventDeleted) || errors.Is(err, bus.ErrEventRemoved)
+}
+
+// isSpare tells of one that nobody has asked to be removed.
+func isSpare(err error) bool {
+	removed, here := bus.AsRemoved(err)
+	return here && removed.Reason != bus.RemovedDeleted || errors.Is(err, bus.ErrEventRemoved)
 }
 
 // met returns the error unless it is to be skipped.

@@ -112,16 +112,9 @@ func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 	}
 	hurt := &damages{talk: io.Discard, skip: true} // of the target: it is no damage of the copy
 	f.hurt = hurt.any
-	switch to := out.(type) {
-	case *dirSink:
-		there := newDirSource(to.engine, hurt)
-		there.delivered = true
-		f.target = there
-	case *hostSink:
+	f.target = readBack(out, hurt)
+	if to, ok := out.(*hostSink); ok {
 		f.sink = &hostSink{url: to.url, client: to.client, end: &f.end}
-		there := newHostSource(e.to, hurt)
-		there.delivered = true
-		f.target = there
 	}
 	if isURL(e.from) {
 		src := newHostSource(e.from, d)

@@ -19,25 +19,29 @@ const (
 type transfer struct {
 	sink     sink
 	progress *progress
+	there    subjects // of which nothing older is to be written
 
 	namespace string
 	pending   []bus.Event
 	size      int
 
-	stored, skipped, lost uint64
+	stored, skipped, lost, older uint64
 }
 
 // add takes events, and writes when enough have come together. One that waits for its
 // delivery waits on where it is written, unless that is due by now.
 func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 	for i := range events {
-		e := &events[i]
+		e := events[i]
 		if e.Timing != nil {
-			anew, err := timedAnew(*e)
-			if err != nil {
+			var err error
+			if e, err = timedAnew(e); err != nil {
 				return err
 			}
-			e = &anew
+		}
+		if !e.Waits() && t.there.have(&events[i]) { // what waits becomes the newest when it is due
+			t.older++
+			continue
 		}
 		namespace := bus.Namespace(e.Subject)
 		size := len(e.Payload)*4/3 + 512 // as JSON, at most
@@ -47,7 +51,7 @@ func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 			}
 		}
 		t.namespace, t.size = namespace, t.size+size
-		t.pending = append(t.pending, *e)
+		t.pending = append(t.pending, e)
 	}
 	return nil
 }
@@ -73,8 +77,16 @@ func (t *transfer) flush(ctx context.Context) error {
 	}
 	t.skipped += uint64(len(t.pending) - did.stored - did.lost)
 	t.pending, t.size = t.pending[:0], 0
-	t.progress.show(t.stored + t.skipped + t.lost)
+	t.progress.show(t.stored + t.skipped + t.lost + t.older)
 	return nil
+}
+
+// leftOut says what was not written.
+func (t *transfer) leftOut() string {
+	if t.older == 0 {
+		return fmt.Sprintf("skipped %d that were there", t.skipped)
+	}
+	return fmt.Sprintf("skipped %d that were there and %d that are older than what is there of their subject, which is all that is kept there", t.skipped, t.older)
 }
 
 // verdict is an error when events could not be put back: a log that has lost
