@@ -17,10 +17,11 @@ type damages struct {
 	skip bool
 	lost func(lostEvents) error // of dump: writes a line; nil: nobody wants to know
 
-	mu    sync.Mutex // guards all below
-	found int
-	told  int
-	spare int // of told: that a newer event, or the time, had made needless
+	mu      sync.Mutex // guards all below
+	found   int
+	told    int
+	removed int // on purpose
+	spare   int // of these: that a newer event, or the time, had made needless
 }
 
 // compacted tells whether events were found to be removed because they were needless.
@@ -30,8 +31,15 @@ func (d *damages) compacted() bool {
 	return d.spare > 0
 }
 
-// any tells whether there were any at all.
+// any tells whether there were any at all, or events that were removed on purpose.
 func (d *damages) any() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found+d.told+d.removed > 0
+}
+
+// damage tells whether there was any that nobody wanted.
+func (d *damages) damage() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.found+d.told > 0
@@ -69,7 +77,7 @@ func (d *damages) gone(l lostEvents) error {
 // tells of those that somebody has deleted.
 func (d *damages) passed(what error, deleted bool) {
 	d.mu.Lock()
-	d.told++
+	d.removed++
 	if isSpare(what) {
 		d.spare++
 	}

@@ -111,7 +111,7 @@ func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 		drain:  &side{log: log.With("end", "target", "place", shown(e.to)), url: isURL(e.to)},
 	}
 	hurt := &damages{talk: io.Discard, skip: true} // of the target: it is no damage of the copy
-	f.hurt = hurt.any
+	f.hurt = hurt
 	f.target = readBack(out, hurt)
 	if to, ok := out.(*hostSink); ok {
 		f.sink = &hostSink{url: to.url, client: to.client, end: &f.end}
