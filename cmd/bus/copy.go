@@ -41,7 +41,9 @@ no damage.
 The bus's own logs, of named consumers and dead letters, are not copied: they
 are about the indexes of the source.
 
-Exit code 3: damage was found in the source. With --follow, 0 after a signal,
+Exit code 3: damage was found in the source. 1, and all others are copied: an
+event may not wait for its delivery at the target (--max-delayed, or an age in
+--retention there: allow more and run it again). With --follow, 0 after a signal,
 and 1 when the mirror cannot go on: it has events of another log, or lacks some
 before those that it has, or one of the ends refuses what it is asked.`,
 		Flags: append(append(append([]cli.Flag{
@@ -100,7 +102,7 @@ func copyEvents(c *cli.Context) (err error) {
 // ended says what was copied, and what a person has to know of it.
 func ended(c *cli.Context, err error, d *damages, t *transfer) error {
 	if err != nil {
-		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped+t.older)
+		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays; run it again to go on, once that is put right)", err, t.stored, t.skipped+t.older)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "copied %s, %s\n", countOf(t.stored, false), t.leftOut())
 	return errors.Join(t.verdict(), d.verdict())

@@ -29,7 +29,9 @@ told on stderr.
    gunzip < orders.json.gz | bus restore --host http://localhost:2021 --input -
 
 Exit code 3: the dump is cut off or damaged, and nothing was written; or it was
-written but for events that this very log has lost to damage.`,
+written but for events that this very log has lost to damage. 1, and all others are
+written: an event may not wait for its delivery there (--max-delayed, or an age in
+--retention: allow more and run it again).`,
 		Flags: append([]cli.Flag{
 			placeFlag(), hostFlag(),
 			&cli.StringFlag{Name: "input", Usage: "`FILE` of bus dump; - reads stdin; required"},
@@ -69,7 +71,7 @@ func restore(c *cli.Context) error {
 	}
 	t.progress.clear()
 	if err = errors.Join(stopped(c.Context, err), to.close()); err != nil {
-		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped+t.older)
+		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays; run it again to go on, once that is put right)", err, t.stored, t.skipped+t.older)
 	}
 	fmt.Fprintf(c.App.ErrWriter, "restored %s, %s\n", countOf(t.stored, false), t.leftOut())
 	return t.verdict()
