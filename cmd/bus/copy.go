@@ -18,7 +18,9 @@ func copyCommand() *cli.Command {
 		Usage: "copy events between directories and servers, re-seal them, and mirror a server",
 		Description: `Copies what is not there yet: an event whose id is there is skipped, so that
 it can be run again. Ids, times, keys and trace ids are kept. The copy is sealed
-with the --to secret, and plain without one.
+with the --to secret, and plain without one. Where --to keeps only the newest of
+each subject (compact), or did so once, an event that is older than what is there
+of its subject is left out and counted: it may have been there.
 
    bus copy --from ./data --to ./backup
    bus copy --from ./data --to ./sealed --to-secret-key-file bus.key
@@ -39,7 +41,9 @@ no damage.
 The bus's own logs, of named consumers and dead letters, are not copied: they
 are about the indexes of the source.
 
-Exit code 3: damage was found in the source. With --follow, 0 after a signal,
+Exit code 3: damage was found in the source. 1, and all others are copied: an
+event may not wait for its delivery at the target (--max-delayed, or an age in
+--retention there: allow more and run it again). With --follow, 0 after a signal,
 and 1 when the mirror cannot go on: it has events of another log, or lacks some
 before those that it has, or one of the ends refuses what it is asked.`,
 		Flags: append(append(append([]cli.Flag{
@@ -98,9 +102,9 @@ func copyEvents(c *cli.Context) (err error) {
 // ended says what was copied, and what a person has to know of it.
 func ended(c *cli.Context, err error, d *damages, t *transfer) error {
 	if err != nil {
-		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
+		return fmt.Errorf("%w (copied %d, skipped %d; what is stored stays; run it again to go on, once that is put right)", err, t.stored, t.skipped+t.older)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "copied %s, skipped %d that were there\n", countOf(t.stored, false), t.skipped)
+	fmt.Fprintf(c.App.ErrWriter, "copied %s, %s\n", countOf(t.stored, false), t.leftOut())
 	return errors.Join(t.verdict(), d.verdict())
 }
 
@@ -131,7 +135,10 @@ func sameDirectory(a, b string) bool {
 // copyAll copies namespace after namespace.
 func copyAll(ctx context.Context, src source, all []wanted, t *transfer) error {
 	for _, one := range all {
-		err := src.read(ctx, one, func(events []bus.Event) error { return t.add(ctx, events) })
+		err := t.newestOf(ctx, src, one)
+		if err == nil {
+			err = src.read(ctx, one, func(events []bus.Event) error { return t.add(ctx, events) })
+		}
 		if err == nil {
 			err = t.flush(ctx)
 		}
@@ -140,4 +147,21 @@ func copyAll(ctx context.Context, src source, all []wanted, t *transfer) error {
 		}
 	}
 	return nil
+}
+
+// newestOf looks, before a namespace is copied, which of its events the target has no
+// use for.
+func (t *transfer) newestOf(ctx context.Context, src source, w wanted) error {
+	t.there = subjects{}
+	if err := t.there.addFrom(ctx, t.sink, w); err != nil {
+		return err
+	}
+	return t.there.seen(func(note func(*bus.Event)) error {
+		return src.delivering().read(ctx, w, func(events []bus.Event) error {
+			for i := range events {
+				note(&events[i])
+			}
+			return nil
+		})
+	})
 }

@@ -17,13 +17,29 @@ type damages struct {
 	skip bool
 	lost func(lostEvents) error // of dump: writes a line; nil: nobody wants to know
 
-	mu    sync.Mutex // guards all below
-	found int
-	told  int
+	mu      sync.Mutex // guards all below
+	found   int
+	told    int
+	removed int // on purpose
+	spare   int // of these: that a newer event, or the time, had made needless
 }
 
-// any tells whether there were any at all.
+// compacted tells whether events were found to be removed because they were needless.
+func (d *damages) compacted() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.spare > 0
+}
+
+// any tells whether there were any at all, or events that were removed on purpose.
 func (d *damages) any() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.found+d.told+d.removed > 0
+}
+
+// damage tells whether there was any that nobody wanted.
+func (d *damages) damage() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.found+d.told > 0
@@ -61,7 +77,10 @@ func (d *damages) gone(l lostEvents) error {
 // tells of those that somebody has deleted.
 func (d *damages) passed(what error, deleted bool) {
 	d.mu.Lock()
-	d.told++
+	d.removed++
+	if isSpare(what) {
+		d.spare++
+	}
 	d.mu.Unlock()
 	if deleted {
 		fmt.Fprintln(d.talk, "bus: passed over:", oneLine(what.Error()))
@@ -72,6 +91,12 @@ func (d *damages) passed(what error, deleted bool) {
 func isRemoved(err error) bool {
 	_, removed := bus.AsRemoved(err)
 	return removed || errors.Is(err, bus.ErrEventDeleted) || errors.Is(err, bus.ErrEventRemoved)
+}
+
+// isSpare tells of one that nobody has asked to be removed.
+func isSpare(err error) bool {
+	removed, here := bus.AsRemoved(err)
+	return here && removed.Reason != bus.RemovedDeleted || errors.Is(err, bus.ErrEventRemoved)
 }
 
 // met returns the error unless it is to be skipped.

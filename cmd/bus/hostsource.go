@@ -33,6 +33,12 @@ func newHostSource(url string, d *damages) *hostSource {
 
 func (s *hostSource) close() error { return nil }
 
+func (s *hostSource) delivering() source {
+	same := newHostSource(s.url, &damages{talk: io.Discard, skip: true})
+	same.delivered = true
+	return same
+}
+
 func (s *hostSource) namespaces(ctx context.Context) ([]string, error) {
 	infos, err := namespacesOf(ctx, s.url)
 	if err != nil {

@@ -46,7 +46,7 @@ type feed struct {
 	src    followed
 	target followed // what the sink has
 	sink   sink
-	hurt   func() bool // the target was found to have lost events
+	hurt   *damages // what was found to be missing at the target
 
 	source, drain *side
 	lag           *lag
@@ -121,11 +121,14 @@ func (f *feed) went(p place) {
 	default:
 	}
 	f.log.Info("mirroring", "from_index", max(p.from, 1))
+	if p.spared {
+		f.log.Info("events were removed at the target: what it has was compared up to there")
+	}
 	switch {
 	case p.unsure:
 		f.log.Warn("the target has lost events to damage; they are not written again, for they would stand behind later ones")
 	case p.behind > 0 || p.others > 0:
-		f.log.Warn("the target has events that were not asked of the source; they stay where they are, and what is mirrored goes behind them", "behind", p.behind, "between", p.others)
+		f.log.Warn("the target has events that were not asked of the source, or that it no longer has; they stay where they are, and what is mirrored goes behind them", "behind", p.behind, "between", p.others)
 	}
 }
 

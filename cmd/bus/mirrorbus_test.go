@@ -29,7 +29,13 @@ type testBus struct {
 // openTestBus serves app and orders at an address, or at a free one with "".
 func openTestBus(t *testing.T, dir, addr string) *testBus {
 	t.Helper()
-	engine, err := disk.Open(dir, disk.Options{Namespaces: []string{"app", "orders"}})
+	return openTestBusWith(t, dir, addr, disk.Options{})
+}
+
+func openTestBusWith(t *testing.T, dir, addr string, options disk.Options) *testBus {
+	t.Helper()
+	options.Namespaces = []string{"app", "orders"}
+	engine, err := disk.Open(dir, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,17 +111,10 @@ func (m *mirror) feed(e ends, w wanted, d *damages, out sink) (*feed, error) {
 		drain:  &side{log: log.With("end", "target", "place", shown(e.to)), url: isURL(e.to)},
 	}
 	hurt := &damages{talk: io.Discard, skip: true} // of the target: it is no damage of the copy
-	f.hurt = hurt.any
-	switch to := out.(type) {
-	case *dirSink:
-		there := newDirSource(to.engine, hurt)
-		there.delivered = true
-		f.target = there
-	case *hostSink:
+	f.hurt = hurt
+	f.target = readBack(out, hurt)
+	if to, ok := out.(*hostSink); ok {
 		f.sink = &hostSink{url: to.url, client: to.client, end: &f.end}
-		there := newHostSource(e.to, hurt)
-		there.delivered = true
-		f.target = there
 	}
 	if isURL(e.from) {
 		src := newHostSource(e.from, d)

@@ -188,7 +188,7 @@ func TestATargetThatDeletesWhileItIsComparedLacksNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := &damages{talk: &talk{}}
-	p, err := resume(t.Context(), newHostSource(a.url, said), deleting{newDirSource(e, said), 3}, wanted{"app", []bus.Pattern{w}}, said.any)
+	p, err := resume(t.Context(), newHostSource(a.url, said), deleting{newDirSource(e, said), 3}, wanted{"app", []bus.Pattern{w}}, said)
 	if err != nil || p.from != 7 || p.unsure {
 		t.Errorf("got %+v and %v, want it to go on from 7", p, err)
 	}

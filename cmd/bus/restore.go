@@ -19,15 +19,19 @@ func restoreCommand() *cli.Command {
 		Usage: "write a dump into a directory or a server",
 		Description: `Checks the whole dump before the first write, then writes what is not there:
 an event whose id is there is skipped, so that it can be run again. Ids, times,
-keys and trace ids are kept; indexes are given anew. What waits for its delivery
-waits on, unless that is due by now. Gaps that the dump speaks
-of are told on stderr.
+keys and trace ids are kept; indexes are given anew. Where only the newest of each
+subject is kept (compact), or was once, an event that is older than what is there
+of its subject is left out and counted: it may have been there. What waits for its
+delivery waits on, unless that is due by now. Gaps that the dump speaks of are
+told on stderr.
 
    bus restore --path ./data --input events.json
    gunzip < orders.json.gz | bus restore --host http://localhost:2021 --input -
 
 Exit code 3: the dump is cut off or damaged, and nothing was written; or it was
-written but for events that this very log has lost to damage.`,
+written but for events that this very log has lost to damage. 1, and all others are
+written: an event may not wait for its delivery there (--max-delayed, or an age in
+--retention: allow more and run it again).`,
 		Flags: append([]cli.Flag{
 			placeFlag(), hostFlag(),
 			&cli.StringFlag{Name: "input", Usage: "`FILE` of bus dump; - reads stdin; required"},
@@ -62,12 +66,14 @@ func restore(c *cli.Context) error {
 	}
 	t := &transfer{sink: to, progress: newProgress(c.App.ErrWriter, "restored")}
 	d := &damages{talk: c.App.ErrWriter}
-	err = restoreDump(c.Context, f, header, t, d)
+	if err = t.newestOfDump(c.Context, f, header); err == nil {
+		err = restoreDump(c.Context, f, header, t, d)
+	}
 	t.progress.clear()
 	if err = errors.Join(stopped(c.Context, err), to.close()); err != nil {
-		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays, run it again to go on)", err, t.stored, t.skipped)
+		return fmt.Errorf("%w (restored %d, skipped %d; what is stored stays; run it again to go on, once that is put right)", err, t.stored, t.skipped+t.older)
 	}
-	fmt.Fprintf(c.App.ErrWriter, "restored %s, skipped %d that were there\n", countOf(t.stored, false), t.skipped)
+	fmt.Fprintf(c.App.ErrWriter, "restored %s, %s\n", countOf(t.stored, false), t.leftOut())
 	return t.verdict()
 }
 
@@ -112,16 +118,38 @@ func spool(r io.Reader) (*os.File, error) {
 	return f, nil
 }
 
-// checkDump reads all of a dump and goes back to its beginning.
+// checkDump makes sure that all of a dump can be read.
 func checkDump(ctx context.Context, f *os.File) (dumpHeader, error) {
+	return eachOfDump(ctx, f, func(*bus.Event) {})
+}
+
+// newestOfDump looks which events of a dump the target has no use for.
+func (t *transfer) newestOfDump(ctx context.Context, f *os.File, header dumpHeader) error {
+	t.there.lines = true
+	for _, name := range header.Namespaces {
+		if err := t.there.addFrom(ctx, t.sink, wanted{namespace: name}); err != nil {
+			return err
+		}
+	}
+	return t.there.seen(func(note func(*bus.Event)) error {
+		_, err := eachOfDump(ctx, f, note)
+		return err
+	})
+}
+
+// eachOfDump reads all of a dump and goes back to its beginning.
+func eachOfDump(ctx context.Context, f *os.File, take func(*bus.Event)) (dumpHeader, error) {
 	d, err := newDumpReader(f)
 	if err != nil {
 		return dumpHeader{}, err
 	}
 	for ctx.Err() == nil {
-		if _, err = d.event(); err != nil {
+		e, failed := d.event()
+		if err = failed; err != nil {
 			break
 		}
+		e.Index = uint64(d.line) // a dump has no other order than that of its lines
+		take(&e)
 	}
 	if ctx.Err() != nil {
 		return dumpHeader{}, context.Cause(ctx)
@@ -141,7 +169,7 @@ func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer
 		return err
 	}
 	d.gap = func(l lostEvents) error {
-		// What is pending are neighbouring lines: an error in it names them.
+		// What comes behind the gap is not stored without what stands before it.
 		if err := atDumpLine(d.line-1, t, t.flush(ctx)); err != nil {
 			return err
 		}
@@ -161,6 +189,7 @@ func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		e.Index = uint64(d.line)
 		if err := t.add(ctx, []bus.Event{e}); err != nil {
 			return atDumpLine(d.line-1, t, err) // the event at hand is not in what failed
 		}
@@ -168,14 +197,18 @@ func restoreDump(ctx context.Context, f *os.File, header dumpHeader, t *transfer
 }
 
 // atDumpLine says which lines an error of writing is about, when last is that
-// of the last event that is pending.
+// of the last event that was read.
 func atDumpLine(last int, t *transfer, err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
 	}
-	first := last - len(t.pending) + 1
-	if e, ok := bus.AsError(err); ok && e.Line > 0 {
-		return fmt.Errorf("stopped at line %d: %w", first+e.Line-1, err)
+	e, ok := bus.AsError(err)
+	switch n := len(t.pending); {
+	case n == 0:
+		return fmt.Errorf("stopped at line %d: %w", last+1, err) // the event at hand
+	case ok && e.Line > 0 && e.Line <= n:
+		return fmt.Errorf("stopped at line %d: %w", t.pending[e.Line-1].Index, err)
+	default:
+		return fmt.Errorf("stopped in lines %d to %d: %w", t.pending[0].Index, t.pending[n-1].Index, err)
 	}
-	return fmt.Errorf("stopped in lines %d to %d: %w", first, last, err)
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -19,25 +21,32 @@ const (
 type transfer struct {
 	sink     sink
 	progress *progress
+	there    subjects // of which nothing older is to be written
 
 	namespace string
 	pending   []bus.Event
 	size      int
 
-	stored, skipped, lost uint64
+	stored, skipped, lost, older uint64
+
+	refused uint64 // that wait for their delivery, for which the target has no room or not the time
+	why     error  // of the first of them
 }
 
 // add takes events, and writes when enough have come together. One that waits for its
 // delivery waits on where it is written, unless that is due by now.
 func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 	for i := range events {
-		e := &events[i]
+		e := events[i]
 		if e.Timing != nil {
-			anew, err := timedAnew(*e)
-			if err != nil {
+			var err error
+			if e, err = timedAnew(e); err != nil {
 				return err
 			}
-			e = &anew
+		}
+		if !e.Waits() && t.there.have(&events[i]) { // what waits becomes the newest when it is due
+			t.older++
+			continue
 		}
 		namespace := bus.Namespace(e.Subject)
 		size := len(e.Payload)*4/3 + 512 // as JSON, at most
@@ -47,7 +56,7 @@ func (t *transfer) add(ctx context.Context, events []bus.Event) error {
 			}
 		}
 		t.namespace, t.size = namespace, t.size+size
-		t.pending = append(t.pending, *e)
+		t.pending = append(t.pending, e)
 	}
 	return nil
 }
@@ -61,25 +70,87 @@ func timedAnew(e bus.Event) (bus.Event, error) {
 	return e, err
 }
 
-// flush writes what is pending.
+// flush writes what is pending. An event that is not let wait there keeps none of the
+// others out.
 func (t *transfer) flush(ctx context.Context) error {
 	if len(t.pending) == 0 {
 		return nil
 	}
-	did, err := t.sink.write(ctx, t.namespace, t.pending)
-	t.stored, t.lost = t.stored+uint64(did.stored), t.lost+uint64(did.lost)
+	err := t.write(ctx)
+	if t.mayNotWait(err) {
+		err = t.writeApart(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	t.skipped += uint64(len(t.pending) - did.stored - did.lost)
 	t.pending, t.size = t.pending[:0], 0
-	t.progress.show(t.stored + t.skipped + t.lost)
+	t.progress.show(t.stored + t.skipped + t.lost + t.older)
 	return nil
 }
 
-// verdict is an error when events could not be put back: a log that has lost
-// some to damage has their places and ids for ever.
+func (t *transfer) write(ctx context.Context) error {
+	did, err := t.sink.write(ctx, t.namespace, t.pending)
+	t.stored, t.lost = t.stored+uint64(did.stored), t.lost+uint64(did.lost)
+	if err == nil {
+		t.skipped += uint64(len(t.pending) - did.stored - did.lost)
+	}
+	return err
+}
+
+// mayNotWait tells whether an event is refused because it would wait at the target:
+// too many do, or it would be deleted before it is due.
+func (t *transfer) mayNotWait(err error) bool {
+	refusal, ok := bus.AsError(err)
+	if !ok || errors.Is(err, bus.ErrTooManyDelayed) {
+		return ok
+	}
+	return errors.Is(err, bus.ErrInvalidEvent) && refusal.Line > 0 && refusal.Line <= len(t.pending) && t.pending[refusal.Line-1].Waits()
+}
+
+// writeApart writes those that wait one by one, behind the others: they stand in the
+// order in which they are due.
+func (t *transfer) writeApart(ctx context.Context) error {
+	var wait, others []bus.Event
+	for _, e := range t.pending {
+		if e.Waits() {
+			wait = append(wait, e)
+		} else {
+			others = append(others, e)
+		}
+	}
+	if t.pending = others; len(others) > 0 { // what is pending is what an error is about
+		if err := t.write(ctx); err != nil {
+			return err
+		}
+	}
+	for i := range wait {
+		t.pending = wait[i : i+1]
+		err := t.write(ctx)
+		if t.mayNotWait(err) {
+			t.refused, t.why = t.refused+1, cmp.Or(t.why, err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftOut says what was not written.
+func (t *transfer) leftOut() string {
+	if t.older == 0 {
+		return fmt.Sprintf("skipped %d that were there", t.skipped)
+	}
+	return fmt.Sprintf("skipped %d that were there and %d that are older than what is there of their subject, which is all that is kept there", t.skipped, t.older)
+}
+
+// verdict is an error when events could not be put back: those that may not wait, and
+// those that the log has lost to damage: it has their places and ids for ever.
 func (t *transfer) verdict() error {
+	if t.refused > 0 {
+		return fmt.Errorf("%s put off for later could not be stored, all others are there: %w; allow more (--max-delayed) or a longer age (--retention) at the target, or wait until they are due, and run it again", countOf(t.refused, false), t.why)
+	}
 	if t.lost == 0 {
 		return nil
 	}
