@@ -116,7 +116,9 @@ func (w *world) tell(sayings []*saying, leaves *member) {
 			return
 		}
 		for _, t := range s.about {
-			t = s.n.tasks[t.e.Index]
+			if t = s.n.tasks[t.e.Index]; t.guarded && s.answer.status == http.StatusNotFound { // nothing has changed
+				t.earliest = t.before
+			}
 			t.said, t.guarded = false, false
 		}
 	}
@@ -147,7 +149,7 @@ func (w *world) prepare(s *saying) {
 		if set := s.n.now(); t.life != w.lifeNow() || t.settled() || t.unsure || !s.n.connected() || w.over(s.n, t, set) {
 			t.earliest = minTime(t.earliest, now)
 		} else if s.verdict != "nak" && s.verdict != "wip" { // nobody else gets it while that is written down
-			t.earliest, t.guarded = now.Add(set.redelivery), true
+			t.before, t.earliest, t.guarded = t.earliest, now.Add(set.redelivery), true
 		}
 		if s.verdict == "ack" || s.verdict == "up_to" {
 			w.byTrace[t.e.TraceID].ackers[s.n.name] = true

@@ -26,6 +26,7 @@ type task struct {
 	claimed bool      // and not as a dead letter
 	said    bool      // something is being said of it
 	guarded bool      // and nobody gets it meanwhile
+	before  time.Time // what earliest was before that
 	dying   bool      // it has had its last attempt
 	due     time.Time // since when
 	kept    bool      // and must be a dead letter by now
