@@ -20,8 +20,9 @@ type Engine interface {
 
 	// Declare opens a namespace, and makes it when it is not there. One that is open
 	// is left alone. It is not remembered: whoever opens the engine again declares it
-	// again.
-	Declare(name string) error
+	// again. remember, unless nil, is called before anybody can find the namespace;
+	// with its error, or any other, there is none, as before.
+	Declare(name string, remember func() error) error
 
 	// Remove closes a namespace and deletes all of it. What a crash has left of it is
 	// deleted by a second call.
