@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"example.com/bus"
 )
@@ -58,10 +59,25 @@ func (b *burials) wait(ctx context.Context) (last uint64, err error) {
 	return b.last, nil
 }
 
+// erased tells an event that is deleted from others that stood at its index in
+// earlier logs of the name. The zero value tells nothing: then any that stood there is
+// meant, since it is worse to leave a copy of what was to go.
+type erased struct {
+	id   string    // "" when it went with the event
+	born time.Time // when the event was stored, where that is known: its letters are newer
+}
+
+// wrote reports whether a letter may be of the event.
+func (o erased) wrote(letter *bus.Event, id string) bool {
+	if o.id != "" {
+		return id == o.id
+	}
+	return !letter.CreatedAt.Before(o.born)
+}
+
 // deleteLetters deletes the dead letters that were made of events: they have a copy of
-// each. It goes by the index alone, since an event that was deleted has no id any more;
-// so a letter of an earlier namespace of the name may go as well.
-func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64) error {
+// each.
+func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64, of erased) error {
 	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
 		return err
 	}
@@ -72,11 +88,11 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 	if err != nil {
 		return err
 	}
-	letters, err := s.lettersOf(ctx, namespace, indexes)
+	letters, err := s.lettersOf(ctx, namespace, indexes, of)
 	if err != nil || len(letters) == 0 {
 		return err
 	}
-	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters); err != nil {
+	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters, erased{}); err != nil {
 		return err
 	}
 	s.letters.forget(namespace, letters)
@@ -84,7 +100,7 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 }
 
 // lettersOf finds the dead letters of events, in order.
-func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint64) (letters []uint64, err error) {
+func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint64, of erased) (letters []uint64, err error) {
 	pattern, err := bus.ParsePattern(bus.DeadNamespace + "." + namespace + ".*")
 	if err != nil {
 		return nil, err
@@ -119,7 +135,7 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 			return nil, ctx.Err()
 		}
 		for i := range events {
-			if isLetterOf(&events[i], namespace, indexes) {
+			if isLetterOf(&events[i], namespace, indexes, of) {
 				letters = append(letters, events[i].Index)
 			}
 		}
@@ -128,15 +144,16 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 	return letters, nil
 }
 
-func isLetterOf(e *bus.Event, namespace string, indexes []uint64) bool {
-	of, _, ok := parseDeadSubject(e.Subject)
-	if !ok || of != namespace {
+func isLetterOf(e *bus.Event, namespace string, indexes []uint64, of erased) bool {
+	in, _, ok := parseDeadSubject(e.Subject)
+	if !ok || in != namespace {
 		return false
 	}
 	var letter struct {
-		Index uint64 `json:"index"`
+		Index   uint64 `json:"index"`
+		EventID string `json:"event_id"`
 	}
-	return json.Unmarshal(e.Payload, &letter) == nil && letter.Index > 0 && slices.Contains(indexes, letter.Index)
+	return json.Unmarshal(e.Payload, &letter) == nil && letter.Index > 0 && slices.Contains(indexes, letter.Index) && of.wrote(e, letter.EventID)
 }
 
 // forget drops letters that were deleted.

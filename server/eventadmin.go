@@ -51,16 +51,21 @@ func (s *Server) deleteEvent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := bus.DeletedEvent{Namespace: namespace, Index: index, Deleted: true}
+	var of erased
 	e, err := s.readOne(namespace, index)
+	removed, gone := bus.AsRemoved(err)
 	switch {
 	case err == nil:
-		answer.ID = e.Id
-	case isRemovedError(err): // its own id went with it; this one is still its place
+		answer.ID, of.id = e.Id, e.Id
+	case gone: // its own id went with it; this one is still its place
 		answer.ID = bus.FormatID(bus.Position{Incarnation: s.engine.Incarnation(namespace), Index: index})
+		if removed.Next == index+1 { // or it is the time of another one
+			of.born = removed.At
+		}
 	default:
 		return err
 	}
-	if answer.Already, err = s.deleteAll(ctx, namespace, []uint64{index}); err != nil {
+	if answer.Already, err = s.deleteAll(ctx, namespace, []uint64{index}, of); err != nil {
 		return err
 	}
 	s.log.Warn("an event was deleted", "namespace", namespace, "index", index, "already", answer.Already, "remote", r.RemoteAddr)
@@ -89,7 +94,7 @@ func (s *Server) placeOf(ctx context.Context, namespace, name string) (uint64, e
 // so that nobody reads them any more, then what was read before, then the dead letters
 // made of it, and those of dead letters. What a crash or an error cuts short is finished by a second call. already
 // says that all of them, wherever they stood, were removed before.
-func (s *Server) deleteAll(ctx context.Context, namespace string, indexes []uint64) (already bool, err error) {
+func (s *Server) deleteAll(ctx context.Context, namespace string, indexes []uint64, of erased) (already bool, err error) {
 	all, before, err := s.engine.Delete(ctx, namespace, indexes)
 	if err != nil {
 		return false, err
@@ -97,7 +102,7 @@ func (s *Server) deleteAll(ctx context.Context, namespace string, indexes []uint
 	if err := s.hub.Removed(namespace, all); err != nil {
 		return false, err
 	}
-	return len(before) == len(all), s.deleteLetters(ctx, namespace, all)
+	return len(before) == len(all), s.deleteLetters(ctx, namespace, all, of)
 }
 
 func isRemovedError(err error) bool {
