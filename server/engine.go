@@ -152,6 +152,12 @@ type Engine interface {
 	// one that was removed.
 	Find(ctx context.Context, namespace, id string) (uint64, error)
 
+	// Delivered returns the index at which an event stands that waited at published and
+	// was delivered, when published itself is not kept any more: a retention or a purge
+	// has taken it. bus.ErrUnknownEvent when there is none. It may read a large part of
+	// the log, as long as ctx lets it.
+	Delivered(ctx context.Context, namespace string, published uint64) (uint64, error)
+
 	// IndexAt returns the index of the first event committed at t or later, one
 	// past the last when there is none.
 	IndexAt(ctx context.Context, namespace string, t time.Time) (uint64, error)
