@@ -76,7 +76,9 @@ func (o erased) wrote(letter *bus.Event, id string) bool {
 }
 
 // deleteLetters deletes the dead letters that were made of events: they have a copy of
-// each.
+// each. A letter knows both
+// places of an event that was put off: once the event is gone from both, neither says
+// where the other was.
 func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64, of erased) error {
 	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
 		return err
@@ -89,8 +91,14 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 		return err
 	}
 	letters, err := s.lettersOf(ctx, namespace, indexes, of)
-	if err != nil || len(letters) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(letters) == 0 {
+		if namespace == bus.DeadNamespace {
+			return nil
+		}
+		return s.deleteLetters(ctx, bus.DeadNamespace, nil, erased{}) // of letters that a call before has deleted
 	}
 	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters, erased{}); err != nil {
 		return err
@@ -135,7 +143,7 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 			return nil, ctx.Err()
 		}
 		for i := range events {
-			if isLetterOf(&events[i], namespace, indexes, of) {
+			if s.isLetterOf(&events[i], namespace, indexes, of) {
 				letters = append(letters, events[i].Index)
 			}
 		}
@@ -144,16 +152,30 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 	return letters, nil
 }
 
-func isLetterOf(e *bus.Event, namespace string, indexes []uint64, of erased) bool {
+// isLetterOf reports whether a dead letter was made of one of some events. One that was
+// made of a dead letter goes whenever that one is deleted: who deletes the event again
+// does not find what leads from the one to the other.
+func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64, of erased) bool {
 	in, _, ok := parseDeadSubject(e.Subject)
 	if !ok || in != namespace {
 		return false
 	}
 	var letter struct {
-		Index   uint64 `json:"index"`
-		EventID string `json:"event_id"`
+		Index     uint64 `json:"index"`
+		Delivered uint64 `json:"delivered_index"`
+		EventID   string `json:"event_id"`
 	}
-	return json.Unmarshal(e.Payload, &letter) == nil && letter.Index > 0 && slices.Contains(indexes, letter.Index) && of.wrote(e, letter.EventID)
+	switch {
+	case json.Unmarshal(e.Payload, &letter) != nil || letter.Index == 0:
+		return false
+	case slices.Contains(indexes, letter.Index), slices.Contains(indexes, letter.Delivered):
+		return of.wrote(e, letter.EventID)
+	case namespace != bus.DeadNamespace:
+		return false
+	}
+	_, err := s.readOne(namespace, letter.Index)
+	removed, ok := bus.AsRemoved(err)
+	return ok && removed.Reason == bus.RemovedDeleted
 }
 
 // forget drops letters that were deleted.
