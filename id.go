@@ -137,10 +137,14 @@ func parsePosition(s string) (Position, bool) {
 }
 
 // CheckID returns nil for an id that may name an event or consumer: 1 to
-// MaxIDLen bytes of A-Z a-z 0-9 _ . - and nothing that could end a line of SSE.
+// MaxIDLen bytes of A-Z a-z 0-9 _ . - and nothing that could end a line of SSE or be
+// cleaned out of a path.
 func CheckID(id string) error {
 	if len(id) == 0 || len(id) > MaxIDLen {
 		return ErrInvalidID.With("id has %d bytes, wanted 1 to %d", len(id), MaxIDLen)
+	}
+	if id == "." || id == ".." { // every URL with one is cleaned of it, so that its event could not be named
+		return ErrInvalidID.With("id %q stands for a folder in a path: wanted any other of A-Z a-z 0-9 _ . -", id)
 	}
 	for i := range len(id) {
 		if !nameByte(id[i]) && id[i] != '.' {

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -95,6 +96,14 @@ func BenchmarkParseEventID(b *testing.B) {
 	for b.Loop() {
 		if _, ok := ParseEventID(id); !ok {
 			b.Fatal(id)
+		}
+	}
+}
+
+func TestNoIDIsOneThatAPathIsCleanedOf(t *testing.T) {
+	for id, want := range map[string]bool{".": false, "..": false, "...": true, ".a": true, "a.": true} {
+		if err := CheckID(id); (err == nil) != want || err != nil && !errors.Is(err, ErrInvalidID) {
+			t.Errorf("%q: got %v, want it to be taken: %v", id, err, want)
 		}
 	}
 }

@@ -61,8 +61,8 @@ type Removed struct {
 // DeletedEvent is what deleting one event answers. Its index stays.
 type DeletedEvent struct {
 	Namespace string `json:"namespace"`
-	Index     uint64 `json:"index"`
-	ID        string `json:"id"` // of one that was deleted before, the one that the log gives its place
+	Index     uint64 `json:"index"` // that its publisher was told; of one that was deleted before, its place
+	ID        string `json:"id"`    // of one that was deleted before, the one that the log gives its place
 	Deleted   bool   `json:"deleted"`
 	Already   bool   `json:"already,omitempty"` // it was removed before
 }

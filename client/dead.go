@@ -99,8 +99,5 @@ func deadPath(namespace, id string) (string, error) {
 	if err := bus.CheckID(id); err != nil {
 		return "", err
 	}
-	if id == "." || id == ".." { // a path would be cleaned of them
-		return "", bus.ErrInvalidID.With("%q is no id of a dead letter", id)
-	}
 	return namespacePath(namespace, "dead/"+id)
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"time"
 
 	"example.com/bus"
 )
@@ -58,12 +59,27 @@ func (b *burials) wait(ctx context.Context) (last uint64, err error) {
 	return b.last, nil
 }
 
+// erased tells an event that is deleted from others that stood at its index in
+// earlier logs of the name. The zero value tells nothing: then any that stood there is
+// meant, since it is worse to leave a copy of what was to go.
+type erased struct {
+	id   string    // "" when it went with the event
+	born time.Time // when the event was stored, where that is known: its letters are newer
+}
+
+// wrote reports whether a letter may be of the event.
+func (o erased) wrote(letter *bus.Event, id string) bool {
+	if o.id != "" {
+		return id == o.id
+	}
+	return !letter.CreatedAt.Before(o.born)
+}
+
 // deleteLetters deletes the dead letters that were made of events: they have a copy of
-// each. It goes by the index alone, since an event that was deleted has no id any more;
-// so a letter of an earlier namespace of the name may go as well. A letter knows both
+// each. A letter knows both
 // places of an event that was put off: once the event is gone from both, neither says
 // where the other was.
-func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64) error {
+func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64, of erased) error {
 	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
 		return err
 	}
@@ -74,7 +90,7 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 	if err != nil {
 		return err
 	}
-	letters, err := s.lettersOf(ctx, namespace, indexes)
+	letters, err := s.lettersOf(ctx, namespace, indexes, of)
 	if err != nil {
 		return err
 	}
@@ -82,9 +98,9 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 		if namespace == bus.DeadNamespace {
 			return nil
 		}
-		return s.deleteLetters(ctx, bus.DeadNamespace, nil) // of letters that a call before has deleted
+		return s.deleteLetters(ctx, bus.DeadNamespace, nil, erased{}) // of letters that a call before has deleted
 	}
-	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters); err != nil {
+	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters, erased{}); err != nil {
 		return err
 	}
 	s.letters.forget(namespace, letters)
@@ -92,7 +108,7 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 }
 
 // lettersOf finds the dead letters of events, in order.
-func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint64) (letters []uint64, err error) {
+func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint64, of erased) (letters []uint64, err error) {
 	pattern, err := bus.ParsePattern(bus.DeadNamespace + "." + namespace + ".*")
 	if err != nil {
 		return nil, err
@@ -127,7 +143,7 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 			return nil, ctx.Err()
 		}
 		for i := range events {
-			if s.isLetterOf(&events[i], namespace, indexes) {
+			if s.isLetterOf(&events[i], namespace, indexes, of) {
 				letters = append(letters, events[i].Index)
 			}
 		}
@@ -139,20 +155,21 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 // isLetterOf reports whether a dead letter was made of one of some events. One that was
 // made of a dead letter goes whenever that one is deleted: who deletes the event again
 // does not find what leads from the one to the other.
-func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64) bool {
-	of, _, ok := parseDeadSubject(e.Subject)
-	if !ok || of != namespace {
+func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64, of erased) bool {
+	in, _, ok := parseDeadSubject(e.Subject)
+	if !ok || in != namespace {
 		return false
 	}
 	var letter struct {
 		Index     uint64 `json:"index"`
 		Delivered uint64 `json:"delivered_index"`
+		EventID   string `json:"event_id"`
 	}
 	switch {
 	case json.Unmarshal(e.Payload, &letter) != nil || letter.Index == 0:
 		return false
 	case slices.Contains(indexes, letter.Index), slices.Contains(indexes, letter.Delivered):
-		return true
+		return of.wrote(e, letter.EventID)
 	case namespace != bus.DeadNamespace:
 		return false
 	}

@@ -60,15 +60,19 @@ func (d *declared) begin() {
 		d.fail(bus.NamespacesNamespace, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.known)) {
-		switch state := d.known[name]; {
-		case state == isDeleting && !slices.Contains(d.atStart, name):
-			if err := d.finishDeleting(name); err != nil {
-				d.fail(name, err)
-			}
-		case state == isDeclared:
-			if err := d.open(name); err != nil {
-				d.fail(name, err)
-			}
+		if d.known[name] != isDeclared {
+			continue
+		}
+		if err := d.open(name, nil); err != nil {
+			d.fail(name, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.known)) { // behind the others, whose consumers wake up with it
+		if d.known[name] != isDeleting || slices.Contains(d.atStart, name) {
+			continue
+		}
+		if err := d.finishDeleting(name); err != nil {
+			d.fail(name, err)
 		}
 	}
 	d.retainAsBefore()
@@ -85,20 +89,6 @@ func (d *declared) retainAsBefore() {
 			d.fail(name, err)
 		}
 	}
-}
-
-// retain changes how much of a namespace is kept, and remembers it.
-func (d *declared) retain(name string, r bus.RetentionInfo) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.server.engine.Retain(name, r); err != nil {
-		return err
-	}
-	if err := d.write(name, declaredEntry{Retention: &r}); err != nil {
-		return err
-	}
-	d.kept[name] = r
-	return nil
 }
 
 func (d *declared) fail(name string, err error) {
@@ -163,48 +153,50 @@ func (d *declared) note(e *bus.Event) error {
 	return nil
 }
 
-// say writes down what becomes of a namespace, and returns once that is durable.
-func (d *declared) say(name string, state declaredState) error {
-	if err := d.write(name, declaredEntry{State: state}); err != nil {
-		return err
-	}
-	if d.known[name] = state; state == isDeleted {
-		delete(d.kept, name)
-	}
-	return nil
-}
-
-func (d *declared) write(name string, entry declaredEntry) error {
-	if err := d.server.engine.Keep(bus.NamespacesNamespace); err != nil {
-		return err
-	}
+// say writes down what becomes of a namespace, and how much of it is kept, and
+// returns once that is durable. Nothing of it may take effect before: what is refused
+// is not to happen, and the next start would not know of it.
+func (d *declared) say(name string, entry declaredEntry) error {
 	e := bus.Event{Subject: bus.NamespacesNamespace + "." + name, Payload: entryOf(entry)}
-	return d.server.engine.Append(context.Background(), bus.NamespacesNamespace, []bus.Event{e})
+	if err := d.server.engine.Append(context.Background(), bus.NamespacesNamespace, []bus.Event{e}); err != nil {
+		return err
+	}
+	return d.note(&e)
 }
 
-// declare makes a namespace, and remembers it. made is false when it is there
-// already. What is said before it is there is found by the next start.
-func (d *declared) declare(name string) (made bool, err error) {
+// declare makes a namespace, says how much of it is kept unless retention is nil, and
+// remembers both. made is false when it is there already. With an error nothing is
+// changed.
+func (d *declared) declare(name string, retention *bus.RetentionInfo) (made bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch {
-	case d.server.engine.Incarnation(name) != 0:
+	made = d.server.engine.Incarnation(name) == 0
+	if !made && retention == nil {
 		return false, nil
-	case d.known[name] == isDeleting:
+	}
+	if err := d.server.engine.Keep(bus.NamespacesNamespace); err != nil {
+		return false, err
+	}
+	if made && d.known[name] == isDeleting {
 		if err := d.finishDeleting(name); err != nil {
 			return false, err
 		}
 	}
-	if err := d.open(name); err != nil {
-		return false, err
+	if made {
+		err = d.open(name, func() error { return d.say(name, declaredEntry{State: isDeclared, Retention: retention}) })
+	} else {
+		err = d.say(name, declaredEntry{Retention: retention})
 	}
-	return true, d.say(name, isDeclared)
+	if err == nil && retention != nil {
+		err = d.server.engine.Retain(name, *retention)
+	}
+	return made && err == nil, err
 }
 
-// open has a namespace served.
-func (d *declared) open(name string) error {
+// open has a namespace served, once that is remembered.
+func (d *declared) open(name string, remember func() error) error {
 	s := d.server
-	if err := s.engine.Declare(name); err != nil {
+	if err := s.engine.Declare(name, remember); err != nil {
 		return err
 	}
 	delete(d.failures, name)
@@ -216,8 +208,10 @@ func (d *declared) open(name string) error {
 }
 
 // remove deletes a namespace, its named consumers, and all that was made from it.
-// That it is to be deleted is durable before anything goes.
-func (d *declared) remove(ctx context.Context, name string) error {
+// That it is to be deleted is durable before anything goes: with an error of that
+// nothing is changed. Behind it there is no way back: what cannot be done now is done
+// by the next declaration of the name, or by the next start.
+func (d *declared) remove(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.server
@@ -227,27 +221,30 @@ func (d *declared) remove(ctx context.Context, name string) error {
 	if s.engine.Incarnation(name) == 0 {
 		return s.checkNamespace(name)
 	}
-	if err := d.say(name, isDeleting); err != nil {
+	if err := s.engine.Keep(bus.NamespacesNamespace); err != nil {
+		return err
+	}
+	if err := d.say(name, declaredEntry{State: isDeleting}); err != nil {
 		return err
 	}
 	gone := bus.ErrUnknownNamespace.With("namespace %s was deleted", name)
 	s.schedule.Drop(name)
 	s.hub.Drop(name, gone)
-	if err := s.named.removeAll(ctx, name); err != nil {
-		return err
-	}
 	s.keys.Delete(name)
 	if err := d.finishDeleting(name); err != nil {
-		return err
+		s.log.Error("a namespace is deleted, and something of it is left: the next start finishes that, or the next declaration of the name", "namespace", name, "error", err)
 	}
 	s.hub.Dedup().Forget(name) // behind it, so that next to no publish that was under way commits its key later
 	return nil
 }
 
+// finishDeleting deletes what there is of a namespace that is to be deleted. The
+// consumers come first: one that is left would be one of the next of the name.
 func (d *declared) finishDeleting(name string) error {
-	if err := d.server.engine.Remove(name); err != nil {
+	noConsumers := d.server.named.removeAll(context.Background(), name)
+	if err := errors.Join(d.server.engine.Remove(name), noConsumers); err != nil {
 		return err
 	}
 	delete(d.failures, name)
-	return d.say(name, isDeleted)
+	return d.say(name, declaredEntry{State: isDeleted})
 }

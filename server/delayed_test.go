@@ -181,6 +181,9 @@ func TestMoreThanMayWaitAreRefusedAndARefusedPublishTakesNoPlace(t *testing.T) {
 	b.begin()
 	b.putOff("1h")
 	later := `{"subject":"orders.later","delay":"2h"}`
+	if a := b.do("POST", "/", "["+later+","+later+"]"); !strings.Contains(a.field("detail"), "1 event of namespace orders waits for") {
+		t.Errorf("got %s, want one event that waits", a.body)
+	}
 	b.refused(http.StatusTooManyRequests, "too_many_delayed", "POST", "/", "["+later+","+later+"]")
 	b.refused(http.StatusPreconditionFailed, "wrong_index", "POST", "/?expected_index=77", later)
 	b.publish(later)
@@ -194,7 +197,7 @@ func TestMoreThanMayWaitAreRefusedAndARefusedPublishTakesNoPlace(t *testing.T) {
 		t.Errorf("got Retry-After %q, want an hour", got)
 	}
 	b.publishSome(1)
-	if got := b.do("GET", "/metrics", "").body; !strings.Contains(got, `bus_limit_refusals_total{limit="delayed"} 2`) || !strings.Contains(got, `bus_delayed{namespace="orders"} 2`) || !strings.Contains(got, `bus_limit_used{limit="delayed"} 2`) {
+	if got := b.do("GET", "/metrics", "").body; !strings.Contains(got, `bus_limit_refusals_total{limit="delayed"} 3`) || !strings.Contains(got, `bus_delayed{namespace="orders"} 2`) || !strings.Contains(got, `bus_limit_used{limit="delayed"} 2`) {
 		t.Error("the refusals, or what waits, are not in /metrics")
 	}
 }

@@ -20,8 +20,9 @@ type Engine interface {
 
 	// Declare opens a namespace, and makes it when it is not there. One that is open
 	// is left alone. It is not remembered: whoever opens the engine again declares it
-	// again.
-	Declare(name string) error
+	// again. remember, unless nil, is called before anybody can find the namespace;
+	// with its error, or any other, there is none, as before.
+	Declare(name string, remember func() error) error
 
 	// Remove closes a namespace and deletes all of it. What a crash has left of it is
 	// deleted by a second call.
@@ -150,6 +151,12 @@ type Engine interface {
 	// reader can go on behind it; by another id it is unknown. It is the same for
 	// one that was removed.
 	Find(ctx context.Context, namespace, id string) (uint64, error)
+
+	// Delivered returns the index at which an event stands that waited at published and
+	// was delivered, when published itself is not kept any more: a retention or a purge
+	// has taken it. bus.ErrUnknownEvent when there is none. It may read a large part of
+	// the log, as long as ctx lets it.
+	Delivered(ctx context.Context, namespace string, published uint64) (uint64, error)
 
 	// IndexAt returns the index of the first event committed at t or later, one
 	// past the last when there is none.

@@ -51,16 +51,22 @@ func (s *Server) deleteEvent(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	answer := bus.DeletedEvent{Namespace: namespace, Index: index, Deleted: true}
+	var of erased
 	e, err := s.readOne(namespace, index)
+	removed, gone := bus.AsRemoved(err)
 	switch {
 	case err == nil:
-		answer.ID = e.Id
-	case isRemovedError(err): // its own id went with it; this one is still its place
+		answer.ID, of.id = e.Id, e.Id
+		answer.Index = e.GivenIndex()
+	case gone: // its own id went with it; this one is still its place
 		answer.ID = bus.FormatID(bus.Position{Incarnation: s.engine.Incarnation(namespace), Index: index})
+		if removed.Next == index+1 { // or it is the time of another one
+			of.born = removed.At
+		}
 	default:
 		return err
 	}
-	if answer.Already, err = s.deleteAll(ctx, namespace, []uint64{index}); err != nil {
+	if answer.Already, err = s.deleteAll(ctx, namespace, []uint64{index}, of); err != nil {
 		return err
 	}
 	s.log.Warn("an event was deleted", "namespace", namespace, "index", index, "already", answer.Already, "remote", r.RemoteAddr)
@@ -68,11 +74,15 @@ func (s *Server) deleteEvent(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// placeOf is the index that a path names: a number, or an id, whose event is waited
-// for to be readable.
+// placeOf is the index that a path names: a number, which of an event that was put off
+// is that of the one place that is left of two, or an id, whose event is waited for to
+// be readable.
 func (s *Server) placeOf(ctx context.Context, namespace, name string) (uint64, error) {
 	if index, err := strconv.ParseUint(name, 10, 64); err == nil {
-		return index, nil
+		if first, _ := s.engine.Bounds(namespace); index >= first {
+			return index, nil
+		}
+		return s.engine.Delivered(ctx, namespace, index)
 	}
 	name = strings.TrimPrefix(name, byID)
 	if err := bus.CheckID(name); err != nil {

@@ -136,6 +136,25 @@ func TestTheDeadLettersOfADeletedEventGoWithIt(t *testing.T) {
 	}
 }
 
+func TestDeletingAnEventLeavesTheDeadLettersOfEarlierLogsOfItsNamespaceAlone(t *testing.T) {
+	b := openBus(t, admin)
+	b.want(201, "PUT", "/v1/namespaces/mail", "")
+	old := b.publish(`{"subject":"mail.a","payload":"old"}`).field("id")
+	b.do("GET", "/?subject=mail.*&consumer=post&start=oldest&until=newest&redelivery=1h", "", "Accept: application/json")
+	b.want(202, "PUT", "/?consumer=post&namespace=mail&verdict=term&event_id="+old, "")
+	b.want(204, "DELETE", "/v1/namespaces/mail?confirm=mail", "")
+	b.want(201, "PUT", "/v1/namespaces/mail", "")
+	letter := b.dead("mail", "")
+	b.publish(`{"subject":"mail.b","payload":"` + secret + `"}`)
+	for _, already := range []string{"", "true"} {
+		a := b.do("DELETE", "/v1/namespaces/mail/events/1", "")
+		if a.status != 200 || a.field("already") != already {
+			t.Errorf("got %d %s, want already to be %q", a.status, a.body, already)
+		}
+		wantIDs(t, b.dead("mail", ""), letter...)
+	}
+}
+
 func TestAnAcknowledgementOfADeletedEventCounts(t *testing.T) {
 	b := openBus(t, admin)
 	id := b.publishSecret("")

@@ -33,6 +33,7 @@ type testBus struct {
 	sync     string         // durability; always when empty
 	maxEvent int            // of the engine; the default when 0
 	delayed  int            // how many events may wait; the default when 0
+	minFree  int64          // bytes of the disk that stay free
 	server   *server.Server
 	engine   *disk.Engine
 	served   chan error
@@ -57,7 +58,7 @@ func (b *testBus) start(address string, change ...func(*server.Config)) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys, MaxEvent: b.maxEvent, MaxDelayed: b.delayed})
+	engine, err := disk.Open(b.dir, disk.Options{Namespaces: []string{"orders", "app"}, Durability: durability, FS: b.files, Sealing: b.keys, MaxEvent: b.maxEvent, MaxDelayed: b.delayed, MinFree: b.minFree})
 	if err != nil {
 		b.t.Fatal(err)
 	}

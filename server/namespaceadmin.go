@@ -58,14 +58,11 @@ func (s *Server) declareNamespace(w http.ResponseWriter, r *http.Request) error 
 			return err
 		}
 	}
-	made, err := s.declared.declare(name)
+	made, err := s.declared.declare(name, retention)
 	if err != nil {
 		return err
 	}
 	if retention != nil {
-		if err := s.declared.retain(name, *retention); err != nil {
-			return err
-		}
 		s.log.Info("the retention of a namespace was changed", "namespace", name, "retention", *retention, "remote", r.RemoteAddr)
 	}
 	status := http.StatusOK
@@ -178,7 +175,7 @@ func (s *Server) deleteNamespace(w http.ResponseWriter, r *http.Request) error {
 	if err := s.checkNamespace(name); err != nil {
 		return err
 	}
-	if err := s.declared.remove(r.Context(), name); err != nil {
+	if err := s.declared.remove(name); err != nil {
 		return err
 	}
 	s.log.Warn("a namespace was deleted", "namespace", name, "remote", r.RemoteAddr)

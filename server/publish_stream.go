@@ -64,9 +64,10 @@ type lineStream struct {
 	r       *http.Request
 	lines   *bufio.Reader
 	trace   trace
-	bytes   int  // bytes that the lines and events of the group at hand hold
-	line    int  // lines read so far
-	started bool // the status line is out: errors are lines now
+	bytes   int   // bytes that the lines and events of the group at hand hold
+	line    int   // lines read so far
+	numbers []int // the line of each event of the group at hand
+	started bool  // the status line is out: errors are lines now
 }
 
 func (in *lineStream) run() {
@@ -99,7 +100,7 @@ func (in *lineStream) run() {
 func (in *lineStream) take() ([]bus.Event, error) {
 	var events []bus.Event
 	size := 0
-	in.bytes = 0
+	in.bytes, in.numbers = 0, in.numbers[:0]
 	in.held.keep(lineBuffer) // the group before is stored
 	in.server.setReadDeadline(in.w)
 	if in.server.drained.Err() != nil { // it stopped between the last line and this deadline
@@ -126,6 +127,7 @@ func (in *lineStream) take() ([]bus.Event, error) {
 		}
 		in.bytes += cap(line) + eventBytes + len(e.Headers)*headerBytes
 		events, size = append(events, e), size+len(line)
+		in.numbers = append(in.numbers, in.line)
 		if len(events) == in.server.config.MaxBatchEvents || size >= in.server.config.MaxBatch {
 			break
 		}
@@ -214,23 +216,10 @@ func (in *lineStream) stored() string {
 	return "nothing was stored"
 }
 
-func (in *lineStream) atLine(err error) error {
-	return bus.AtLine(in.server.refusal(in.r.Method, in.r.URL.Path, err), in.line)
-}
+func (in *lineStream) atLine(err error) error { return in.at(in.line, err) }
 
-// storeRuns appends the group, one commit for each run, and returns the
-// receipts of what was stored even when it fails.
-func (in *lineStream) storeRuns(group []bus.Event) ([]receipt, error) {
-	var receipts []receipt
-	for len(group) > 0 {
-		n := runLength(group)
-		stored, err := in.server.store(in.r.Context(), group[:n], bus.Condition{})
-		if err != nil {
-			return receipts, err
-		}
-		receipts, group = append(receipts, stored...), group[n:]
-	}
-	return receipts, nil
+func (in *lineStream) at(line int, err error) error {
+	return bus.AtLine(in.server.refusal(in.r.Method, in.r.URL.Path, err), line)
 }
 
 // answer writes the receipts and pushes them out.
@@ -287,20 +276,4 @@ func (in *lineStream) refuse(err error) {
 	e := in.server.refusal(in.r.Method, in.r.URL.Path, err)
 	in.server.metrics.refused(e.Code)
 	in.push(encode(problem{Type: "about:blank", Error: e}))
-}
-
-// runLength counts the events at the front that can be one commit: of one
-// namespace, and no key or id twice, because a line that repeats an earlier one
-// is a duplicate and not a mistake.
-func runLength(group []bus.Event) int {
-	namespace, seen := bus.Namespace(group[0].Subject), make(map[string]bool)
-	for n := range group {
-		e := &group[n]
-		id, key := "id "+e.Id, "key "+e.Key
-		if bus.Namespace(e.Subject) != namespace || e.Id != "" && seen[id] || e.Key != "" && seen[key] {
-			return n
-		}
-		seen[id], seen[key] = true, true
-	}
-	return len(group)
 }

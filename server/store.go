@@ -14,6 +14,20 @@ import (
 // stored: a repeat of a publish whose answer was lost must not be refused because of
 // what it has stored itself.
 func (s *Server) store(ctx context.Context, events []bus.Event, when bus.Condition) ([]receipt, error) {
+	receipts, err := s.tryStore(ctx, events, when)
+	return receipts, s.overDelayed(err)
+}
+
+// overDelayed counts a request that is refused because too many events wait.
+func (s *Server) overDelayed(err error) error {
+	if errors.Is(err, bus.ErrTooManyDelayed) {
+		return s.overLimit(limitDelayed, err)
+	}
+	return err
+}
+
+// tryStore is store for who may try again with fewer, and counts its refusal itself.
+func (s *Server) tryStore(ctx context.Context, events []bus.Event, when bus.Condition) ([]receipt, error) {
 	namespace := bus.Namespace(events[0].Subject)
 	start := time.Now()
 	if err := settleTimings(events); err != nil {
@@ -52,9 +66,6 @@ func (s *Server) appendIf(ctx context.Context, namespace string, events []bus.Ev
 		err = s.engine.Append(ctx, namespace, events)
 	} else {
 		err = s.engine.AppendIf(ctx, namespace, events, when)
-	}
-	if errors.Is(err, bus.ErrTooManyDelayed) {
-		return s.overLimit(limitDelayed, err)
 	}
 	if err == nil {
 		s.expect(namespace, events)

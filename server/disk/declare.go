@@ -16,9 +16,12 @@ import (
 
 // Declare opens a namespace beside those that are open, and makes its log when it
 // is not there. One that is open is left alone. It lasts until the engine is
-// closed: who opens the directory again names it again. Errors: those of Open for
-// one namespace; bus.ErrUnavailable when the engine is closed.
-func (e *Engine) Declare(name string) error {
+// closed: who opens the directory again names it again. remember, unless nil, is
+// called once the log is open and while nobody can find it yet; it must not declare
+// or keep another. Errors: what remember returns, and those of Open for one
+// namespace; bus.ErrUnavailable when the engine is closed. Behind an error there is
+// no such namespace, and no log that was not there before.
+func (e *Engine) Declare(name string, remember func() error) error {
 	if err := bus.CheckNamespace(name); err != nil {
 		return err
 	}
@@ -36,16 +39,44 @@ func (e *Engine) Declare(name string) error {
 	if err != nil {
 		return told("namespace "+name+" cannot be declared", err)
 	}
-	if err := e.add(name, e.options); err != nil {
+	if err := e.begin(name, remember); err != nil {
+		if !there {
+			err = errors.Join(err, e.unmake(name))
+		}
 		return told("namespace "+name+" cannot be declared", err)
-	}
-	if err := e.list(append(slices.Clone(e.Namespaces()), name)); err != nil {
-		return told("namespace "+name+" cannot be declared", errors.Join(err, e.shut(name)))
 	}
 	if !there {
 		e.options.Logger.Info("a new log was made", "namespace", name, "path", filepath.Join(e.dir, name+logExt))
 	}
 	return nil
+}
+
+// begin opens a log, and shows it once that is remembered: what is stored in one that
+// the next start does not know of would be gone.
+func (e *Engine) begin(name string, remember func() error) error {
+	n, err := e.open(name, e.options)
+	if err != nil {
+		return err
+	}
+	if err = e.checkTwin(n); err == nil && remember != nil {
+		err = remember()
+	}
+	if err != nil {
+		return errors.Join(err, n.close())
+	}
+	e.show(n)
+	names := append(slices.Clone(e.Namespaces()), name)
+	slices.Sort(names)
+	e.names.Store(&names)
+	return nil
+}
+
+// unmake deletes what was made of a log that was not there before.
+func (e *Engine) unmake(name string) error {
+	if e.root == nil {
+		return nil
+	}
+	return removeFiles(e.dir, name)
 }
 
 // mayDeclare checks a name against what is there, and says whether its log is.
@@ -60,17 +91,6 @@ func (e *Engine) mayDeclare(name string) (there bool, err error) {
 		return false, bus.ErrInvalidSubject.With("%v", err)
 	}
 	return e.isThere(name)
-}
-
-// list makes names those that Namespaces returns, unless two of them are one log.
-func (e *Engine) list(names []string) error {
-	slices.Sort(names)
-	before := e.names.Swap(&names)
-	if err := e.checkTwins(); err != nil {
-		e.names.Store(before)
-		return err
-	}
-	return nil
 }
 
 func (e *Engine) unlist(name string) {

@@ -6,7 +6,7 @@ func TestARollThatWasCutOffIsFinishedWhenTheNamespaceIsDeclared(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{Namespaces: []string{"bills"}}
 	e := openTest(t, dir, o)
-	if err := e.Declare("orders"); err != nil {
+	if err := e.Declare("orders", nil); err != nil {
 		t.Fatal(err)
 	}
 	fill(t, e, 5, 10)
@@ -18,7 +18,7 @@ func TestARollThatWasCutOffIsFinishedWhenTheNamespaceIsDeclared(t *testing.T) {
 	removeFile(t, dir, "orders.log")
 
 	e = openTest(t, dir, o)
-	if err := e.Declare("orders"); err != nil {
+	if err := e.Declare("orders", nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := mustAppend(t, e, testEvent("orders.created", "1")); got[0].Index != 6 {

@@ -91,7 +91,11 @@ func (s *strangers) book(places int, now time.Time) error {
 	if s.most == 0 {
 		return bus.ErrTooManyDelayed.With("no event of namespace %s may wait for its delivery: --max-delayed is 0", name)
 	}
-	refusal := bus.ErrTooManyDelayed.With("%d events of namespace %s wait for their delivery, and at most %d may: publish again when some were delivered, or allow more with --max-delayed", waiting, name, s.most)
+	wait := "wait for their delivery"
+	if waiting == 1 {
+		wait = "waits for its delivery"
+	}
+	refusal := bus.ErrTooManyDelayed.With("%s of namespace %s %s, and at most %d may: publish again when some were delivered, or allow more with --max-delayed", counted(uint64(waiting)), name, wait, s.most)
 	if w, ok := s.delays.first(); ok {
 		refusal.Detail += "; the next is due at " + w.dueTime().Format(time.RFC3339Nano)
 		after := (w.dueTime().Sub(now) + time.Second - 1) / time.Second

@@ -83,6 +83,25 @@ func (n *namespace) deliveryOf(ctx context.Context, id string, waited uint64) (u
 	return 0, nil
 }
 
+// Delivered returns where an event stands that waited at an index which is not kept any
+// more, and was delivered before that went. bus.ErrUnknownEvent when there is none. It
+// reads whatever has an id that says no index, as long as ctx lets it.
+func (e *Engine) Delivered(ctx context.Context, namespace string, published uint64) (uint64, error) {
+	n, err := e.namespace(namespace)
+	if err != nil {
+		return 0, err
+	}
+	first, _ := n.log.Bounds()
+	if published == 0 || published >= first {
+		return 0, n.notKept(published)
+	}
+	at, err := n.deliveryOfRemoved(ctx, published)
+	if err == nil && at == 0 {
+		err = n.notKept(published)
+	}
+	return at, err
+}
+
 // deliveryOfRemoved is deliveryOf for an event of which nothing is left where it may
 // have waited: a compaction, or a deletion that was cut off, has taken that. It reads
 // whatever has an id that says no index.

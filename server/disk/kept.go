@@ -20,18 +20,31 @@ func (t turnstile) Unlock() { <-t }
 // log returns an open log, nil when there is none of the name.
 func (e *Engine) log(name string) *namespace { return (*e.logs.Load())[name] }
 
-// add opens a log beside those that are open. Readers of the map see one or the
-// other, never one that changes.
+// add opens a log beside those that are open.
 func (e *Engine) add(name string, o Options) error {
-	n, err := openNamespace(e.dir, name, o)
+	n, err := e.open(name, o)
 	if err != nil {
 		return err
 	}
-	n.room = e.roomOf(name)
-	logs := maps.Clone(*e.logs.Load())
-	logs[name] = n
-	e.logs.Store(&logs)
+	e.show(n)
 	return nil
+}
+
+func (e *Engine) open(name string, o Options) (*namespace, error) {
+	n, err := openNamespace(e.dir, name, o)
+	if err != nil {
+		return nil, err
+	}
+	n.room = e.roomOf(name)
+	return n, nil
+}
+
+// show has a log found by its name. Readers of the map see one or the other, never
+// one that changes.
+func (e *Engine) show(n *namespace) {
+	logs := maps.Clone(*e.logs.Load())
+	logs[n.name] = n
+	e.logs.Store(&logs)
 }
 
 // roomOf is what a log may take of the disk. Acknowledgements may take what is

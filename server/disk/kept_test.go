@@ -77,7 +77,7 @@ func TestANamespaceIsDeclaredBesideTheOpenOnesAndRemovedWithAllThatWasMadeOfIt(t
 	dir := t.TempDir()
 	e := openTest(t, dir, Options{})
 	for range 2 {
-		if err := e.Declare("mail"); err != nil {
+		if err := e.Declare("mail", nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,7 +86,7 @@ func TestANamespaceIsDeclaredBesideTheOpenOnesAndRemovedWithAllThatWasMadeOfIt(t
 		t.Fatalf("got %s, want both", got)
 	}
 	for _, name := range []string{"Mail", "_mail", "a.b", ""} {
-		if err := e.Declare(name); !errors.Is(err, bus.ErrInvalidSubject) {
+		if err := e.Declare(name, nil); !errors.Is(err, bus.ErrInvalidSubject) {
 			t.Errorf("%q: got %v, want %v", name, err, bus.ErrInvalidSubject)
 		}
 	}
@@ -113,14 +113,14 @@ func TestANamespaceIsDeclaredBesideTheOpenOnesAndRemovedWithAllThatWasMadeOfIt(t
 	if err := e.Remove("mail"); err != nil {
 		t.Errorf("a second call: %v", err)
 	}
-	if err := e.Declare("mail"); err != nil {
+	if err := e.Declare("mail", nil); err != nil {
 		t.Fatal(err)
 	}
 	if first, next := e.Bounds("mail"); first != 1 || next != 1 {
 		t.Errorf("got %d to %d, want a new log", first, next)
 	}
 	mustClose(t, e)
-	if err := e.Declare("late"); !errors.Is(err, bus.ErrUnavailable) {
+	if err := e.Declare("late", nil); !errors.Is(err, bus.ErrUnavailable) {
 		t.Errorf("after Close: got %v, want %v", err, bus.ErrUnavailable)
 	}
 }

@@ -105,11 +105,8 @@ func (t *lastTable) join(newer *lastTable, most int) bool {
 		if place == 0 { // what was delivered last was stored before
 			place = t.place(slot)
 		}
-		if newer.last[i] != 0 {
-			t.last[slot] = newer.last[i]
-			delete(t.places, slot)
-		}
-		if apart {
+		t.last[slot] = max(t.last[slot], newer.last[i]) // that of a delivery may be older
+		if delete(t.places, slot); apart {
 			t.places[slot] = place
 		}
 	}

@@ -141,6 +141,7 @@ func (t *lastTable) set(slot uint32, index uint64, timing *bus.Timing) {
 	switch e := (bus.Event{Timing: timing}); {
 	case timing != nil && timing.Published != 0:
 		t.places[slot] = index
+		t.last[slot] = max(t.last[slot], timing.Published) // of which nothing else may be left
 		return
 	case e.Waits():
 		if _, is := t.places[slot]; !is {
@@ -219,7 +220,7 @@ func (l *lasts) lastOf(subject string) (uint64, error) {
 	}
 	// Who opens the log again does not find what was deleted, so that it counts for
 	// nothing at once.
-	if first, _ := l.of.log.Bounds(); l.table.last[slot] < first {
+	if first, _ := l.of.log.Bounds(); max(l.table.last[slot], l.table.place(slot)) < first {
 		return 0, nil
 	}
 	return l.table.last[slot], nil

@@ -29,13 +29,21 @@ func (n *namespace) take(events int, size int) (booked bool, problem string) {
 	bytes := s.Bytes + s.Unseen + q.bytes
 	switch {
 	case r.MaxEvents > 0 && held+uint64(events) > r.MaxEvents:
-		return false, fmt.Sprintf("it holds %d events, and its limit is %d (%s)", held, r.MaxEvents, r)
+		return false, fmt.Sprintf("it holds %s, and its limit is %d (%s)", counted(held), r.MaxEvents, r)
 	case r.MaxBytes > 0 && bytes+onDisk(size) > r.MaxBytes:
 		return false, fmt.Sprintf("it has %d bytes and up to %d more are asked for, and its limit is %d (%s)", bytes, onDisk(size), r.MaxBytes, r)
 	}
 	q.events += uint64(events)
 	q.bytes += onDisk(size)
 	return true, ""
+}
+
+// counted is a number of events in words.
+func counted(events uint64) string {
+	if events == 1 {
+		return "1 event"
+	}
+	return fmt.Sprintf("%d events", events)
 }
 
 // ended gives back what take has booked; booked is false when it has not, since

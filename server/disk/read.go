@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"example.com/bus"
@@ -56,7 +57,7 @@ type reader struct {
 	blocks  *immuta.Reader
 	decoder decoder
 	due     uint64 // index that Next starts with
-	damage  error  // what Next says until Seek: a record that is no event
+	damage  error  // what Next says until Seek: a record that is no event, or what was deleted
 }
 
 func (n *namespace) reader(from uint64) *reader {
@@ -69,7 +70,12 @@ func (r *reader) Next() ([]bus.Event, error) {
 	}
 	b, err := r.blocks.Next()
 	if err != nil {
-		return nil, r.n.readError(err, r.due)
+		err = r.n.readError(err, r.due)
+		if removed, ok := bus.AsRemoved(err); ok && removed.Reason == bus.RemovedDeleted {
+			r.join(removed)
+			r.damage = removed
+		}
+		return nil, err
 	}
 	events, err := r.decoder.events(b.First, b.Time, b.Records)
 	if err != nil {
@@ -81,6 +87,21 @@ func (r *reader) Next() ([]bus.Event, error) {
 	}
 	r.due = b.First + uint64(len(events))
 	return events, nil
+}
+
+// join adds what was deleted right behind, so that it is told as one: in another file it
+// is a removal of its own. What was compacted nobody is told of, so that it is not
+// worth the second look.
+func (r *reader) join(removed *bus.RemovedError) {
+	for {
+		r.blocks.Seek(removed.Next)
+		_, err := r.blocks.Next()
+		more, ok := errors.AsType[*immuta.RemovedError](err)
+		if !ok || more.From != removed.Next || reasonName(more.Reason) != removed.Reason {
+			return
+		}
+		removed.Next, removed.At = more.Next, more.Time
+	}
 }
 
 func (r *reader) Seek(index uint64) {

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,50 @@ func TestDeletingAnEventThatWaitedDeletesItAtBothPlaces(t *testing.T) {
 		wantWaiting(t, e, 2)
 		mustClose(t, e)
 	}
+}
+
+func TestAnEventThatWaitedCountsAsTheLastOfItsSubjectAsLongAsItsDeliveryIsKept(t *testing.T) {
+	dir := t.TempDir()
+	e := openTest(t, dir, Options{})
+	mustAppend(t, e, putOff(10))
+	mustAppend(t, e, testEvent("orders.other", "x"))
+	if err := e.Purge(t.Context(), "orders", 2); err != nil { // closes the file, and deletes nothing
+		t.Fatal(err)
+	}
+	releaseAt(t, e, 10)
+	if at, err := e.Delivered(t.Context(), "orders", 1); !errors.Is(err, bus.ErrUnknownEvent) {
+		t.Errorf("while it is kept where it waited: got %d, %v, want to be told of no other place", at, err)
+	}
+	wants := func(want uint64) {
+		t.Helper()
+		err := e.AppendIf(t.Context(), "orders", []bus.Event{testEvent("orders.later", "y")}, bus.Condition{SubjectIndex: bus.Expect(1 << 30)})
+		if refusal, ok := bus.AsError(err); !ok || !errors.Is(err, bus.ErrWrongIndex) || refusal.Index != want {
+			t.Errorf("got %v, want the last index to be %d", err, want)
+		}
+	}
+	wants(1)
+	if err := e.Purge(t.Context(), "orders", 3); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		wants(1)
+		if first, _ := e.Bounds("orders"); first != 3 {
+			t.Fatalf("got %d as the first, want 3", first)
+		}
+		for published, want := range map[uint64]uint64{0: 0, 1: 3, 2: 0, 3: 0, 9: 0} {
+			if at, err := e.Delivered(t.Context(), "orders", published); at != want || (err == nil) != (want > 0) {
+				t.Errorf("of %d: got %d, %v, want %d", published, at, err, want)
+			}
+		}
+		mustClose(t, e)
+		e = openTest(t, dir, Options{})
+	}
+	wants(1)
+	if err := e.Purge(t.Context(), "orders", 4); err != nil {
+		t.Fatal(err)
+	}
+	wants(0)
+	mustClose(t, e)
 }
 
 func TestADeletionLeavesAnotherEventOfTheSameIDAlone(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/bus"
 	"example.com/bus/immuta"
 	"example.com/bus/immuta/faultfs"
 )
@@ -145,5 +146,43 @@ func TestADeletionGoesOnWhereTheRetentionTookTheOtherPlaceMeanwhile(t *testing.T
 	defer r.Close()
 	if _, err := r.Next(); !isRemoved(err) {
 		t.Errorf("got %v, want event 2 removed", err)
+	}
+}
+
+func TestDeletedEventsBesideEachOtherAreToldAsOneAlsoInSeveralFiles(t *testing.T) {
+	e := openTest(t, t.TempDir(), Options{})
+	defer mustClose(t, e)
+	for range 4 {
+		mustAppend(t, e, testEvent("orders.a", "1"), testEvent("orders.a", "2"))
+		if err := e.Purge(t.Context(), "orders", 2); err != nil { // deletes nothing, and closes the first file
+			t.Fatal(err)
+		}
+	}
+	for _, index := range []uint64{2, 3, 4, 5} { // each closes the file that it is in
+		if _, _, err := e.Delete(t.Context(), "orders", []uint64{index}); err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, e, testEvent("orders.a", "x"))
+	}
+	if _, _, err := e.Delete(t.Context(), "orders", []uint64{9, 10}); err != nil {
+		t.Fatal(err)
+	}
+	r := e.Reader("orders", 1)
+	defer r.Close()
+	for _, want := range [][2]uint64{{2, 6}, {9, 11}} {
+		for range 2 {
+			r.Seek(want[0])
+			for range 2 {
+				_, err := r.Next()
+				removed, ok := bus.AsRemoved(err)
+				if !ok || removed.From != want[0] || removed.Next != want[1] {
+					t.Fatalf("got %v, want events %d to %d in one", err, want[0], want[1]-1)
+				}
+			}
+		}
+		r.Seek(want[1])
+		if events, err := r.Next(); err != nil || events[0].Index != want[1] {
+			t.Fatalf("behind them: got %v, want event %d", err, want[1])
+		}
 	}
 }
