@@ -54,3 +54,24 @@ func TestOneAtATimeStaysInOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatWaitsForItsFirstDeliveryIsSettledTooWhateverTheBackoff: a dead letter
+// that was asked for again stands at no attempt, of which no back-off says a time.
+func TestWhatWaitsForItsFirstDeliveryIsSettledTooWhateverTheBackoff(t *testing.T) {
+	withNamed(t, AckSpec{Backoff: []time.Duration{time.Minute, time.Hour}, Inflight: 4}, func(t *testing.T, n *named) {
+		publishMany(n.m, 3, "a.x")
+		n.pulled(3, "a.x 1(1)\na.x 2(1)\na.x 3(1)\n")
+		n.settle(Verdict{Kind: Term}, false, 1, 2)
+		for index := range uint64(2) {
+			if err := n.c.Reopen(index + 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m := n.join(MemberSpec{Limit: 1, Lease: true})
+		defer m.Close()
+		wantChunk(t, m, "a.x 1(1)\n") // and 2 waits for the next
+		if got, want := n.settle(Verdict{}, true, 3), " 3 1 2"; got != want {
+			t.Errorf("got%s, want%s", got, want)
+		}
+	})
+}

@@ -61,7 +61,7 @@ func (a *AckSpec) wait(n int) time.Duration {
 	if len(a.Backoff) == 0 {
 		return a.Redelivery
 	}
-	return a.Backoff[min(n, len(a.Backoff))-1]
+	return a.Backoff[max(1, min(n, len(a.Backoff)))-1] // at no attempt is what was reopened, or never seen
 }
 
 // Defaults of AckSpec.
