@@ -103,3 +103,15 @@ func TestAPullThatWasAnsweredKeepsWhatItWasGiven(t *testing.T) {
 		})
 	}
 }
+
+// TestAPullOfWhatComesAgainEndsAtItsLimitAndSaysSo: of a named consumer limit
+// counts all deliveries.
+func TestAPullOfWhatComesAgainEndsAtItsLimitAndSaysSo(t *testing.T) {
+	b := openBus(t)
+	ids := b.publishSome(1)
+	b.pull("&consumer=k&start=oldest&redelivery=1h&limit=1")
+	b.want(202, "PUT", "/?consumer=k&verdict=nak&event_id="+ids[0], "")
+	s := b.open("subject=orders.*&consumer=k&limit=1")
+	s.next("msg")
+	s.reached("limit")
+}

@@ -133,8 +133,14 @@ func (st *stream) tell(c *delivery.Chunk) error {
 	st.begun = st.begun || len(c.Deliveries) > 0
 	err := st.write(out)
 	st.given += len(c.Deliveries)
-	st.whole = err == nil && st.limit > 0 && st.given >= st.limit
+	st.whole = err == nil && st.filled()
 	return err
+}
+
+// filled reports whether a pull of a named consumer has had as many deliveries as
+// it asked for, those of what comes again included.
+func (st *stream) filled() bool {
+	return st.member != nil && st.limit > 0 && st.given >= st.limit
 }
 
 // finish writes what there is to say at the end of a stream, which is over then.
