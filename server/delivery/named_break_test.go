@@ -74,3 +74,24 @@ func TestWhatIsAcknowledgedAsItsPullBreaksOffGoesToNobody(t *testing.T) {
 		n.cut(true, "a.x 2(1)\n")
 	})
 }
+
+// TestARefusalOfWhatAnEarlierServerDeliveredIsOfThatDelivery: that a pull broke off
+// since says nothing of it.
+func TestARefusalOfWhatAnEarlierServerDeliveredIsOfThatDelivery(t *testing.T) {
+	for how, connected := range map[string]bool{"nobody is connected": false, "somebody waits": true} {
+		t.Run(how, func(t *testing.T) {
+			withNamed(t, AckSpec{Redelivery: time.Hour, Attempts: 3}, func(t *testing.T, n *named) {
+				n.m.publish("a.x")
+				n.pulled(1, "a.x 1(1)\n")
+				n.kill()
+				if connected {
+					defer n.join(MemberSpec{}).Close()
+				}
+				n.cut(true, "a.x 1(1)\n")
+				n.settle(Verdict{Kind: Nak}, false, 1)
+				time.Sleep(backoff(1))
+				n.pulled(1, "a.x 1(2)\n")
+			})
+		})
+	}
+}

@@ -169,6 +169,7 @@ func (p *plan) take(fl *flight) {
 		c.queue.wake()
 		return
 	case v.Kind == Nak:
+		fl.attempt = c.tried(e.Index, fl.attempt)
 		p.again = append(p.again, retry{stored{e.Index, e.Id}, fl.attempt, fl.soonest(v.Delay, now)})
 	case v.Kind == Term:
 		p.dying = append(p.dying, Delivery{Event: e, Attempt: fl.attempt})
@@ -201,12 +202,12 @@ func (p *plan) takeStored(e *bus.Event) error {
 		attempt = &Attempt{Count: 1}
 	}
 	p.said = append(p.said, Settled{Event: e, EventID: e.Id})
-	ref := stored{e.Index, e.Id}
+	ref, count := stored{e.Index, e.Id}, c.tried(e.Index, attempt.Count)
 	switch now := time.Now(); v.Kind {
 	case Wip:
-		p.again = append(p.again, retry{ref, attempt.Count, now.Add(c.spec.Ack.wait(max(attempt.Count, 1)))})
+		p.again = append(p.again, retry{ref, count, now.Add(c.spec.Ack.wait(count))})
 	case Nak:
-		p.again = append(p.again, retry{ref, attempt.Count, now.Add(v.Delay)})
+		p.again = append(p.again, retry{ref, count, now.Add(v.Delay)})
 	case Term:
 		p.dying = append(p.dying, Delivery{Event: e, Attempt: attempt.Count})
 		fallthrough
@@ -214,6 +215,15 @@ func (p *plan) takeStored(e *bus.Event) error {
 		p.settled = append(p.settled, ref)
 	}
 	return nil
+}
+
+// tried is how often an event was delivered. Who says something of one that an
+// earlier server may have delivered was given it, though nothing is known of that.
+func (c *Consumer) tried(index uint64, count int) int {
+	if index < c.before {
+		return max(count, 1)
+	}
+	return count
 }
 
 // takeBelow takes all that was delivered in front of an event.
