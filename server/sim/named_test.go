@@ -150,6 +150,12 @@ func (w *world) lease(n *named, rng *rand.Rand) {
 	if !s.there {
 		return
 	}
+	if rng.IntN(2) == 0 { // a job that comes by itself, after the time of what is out
+		for len(n.members) > 0 && w.failure == "" {
+			w.partNamed(n, rng)
+		}
+		time.Sleep(s.redelivery + time.Millisecond)
+	}
 	limit := 1 + rng.IntN(5)
 	wait := s.redelivery / time.Duration(2*limit+2) // nothing comes twice meanwhile
 	m, begun := &member{name: n.name + "/pull", leased: true, here: true}, time.Now()
@@ -174,7 +180,25 @@ func (w *world) lease(n *named, rng *rand.Rand) {
 	w.tracef("%s pulls %d of %d", n.name, len(events), limit)
 	for _, e := range events {
 		w.saw(w.spaces[n.ns], e)
+		w.dueFirst(n, e, begun)
 		w.given(n, m, e, begun, time.Now())
+	}
+}
+
+// dueFirst: a pull is not given what is new before what was due when it began.
+func (w *world) dueFirst(n *named, e *wire, begun time.Time) {
+	if n.tasks[e.Index] != nil {
+		return
+	}
+	s := n.now()
+	for i, t := range n.tasks {
+		if t.life != w.lifeNow() || t.settled() || t.unsure || t.dying || w.spent(t, s) {
+			continue
+		}
+		if due := n.dueAt(t); due.Before(begun) {
+			w.failf("%s pulls %d, which is new, and not %d, which was due %s before", n.name, e.Index, i, begun.Sub(due))
+			return
+		}
 	}
 }
 
