@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/bus/server"
 )
 
 // dialPull sends a pull of consumer k over a connection of its own, that the test
@@ -114,4 +116,17 @@ func TestAPullOfWhatComesAgainEndsAtItsLimitAndSaysSo(t *testing.T) {
 	s := b.open("subject=orders.*&consumer=k&limit=1")
 	s.next("msg")
 	s.reached("limit")
+}
+
+func TestAPullThatDoesNotReadLeavesItsEventsToTheNext(t *testing.T) {
+	b := openBus(t, func(c *server.Config) { c.WriteTimeout = 200 * time.Millisecond })
+	for range 14 { // more than lies between two ends of a connection
+		b.publish(`{"subject":"orders.created","payload":"` + strings.Repeat("x", 1_000_000) + `"}`)
+	}
+	b.dialPull("application/x-ndjson", "start=oldest&until=newest")
+	b.awaitMetric("bus_slow_evictions_total", func(n int) bool { return n == 1 })
+	b.awaitState("waiting", b.do("GET", "/v1/namespaces/orders/consumers/k", "").field("unacked"))
+	if a := b.do("GET", "/?subject=orders.*&consumer=k&limit=1", "", "Accept: application/x-ndjson"); !strings.Contains(a.body, `"index":1,`) {
+		t.Errorf("got %.200s, want the first event at once", a.body)
+	}
 }
