@@ -1,0 +1,29 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+)
+
+// TestStreamsAreCountedWhileConsumersConnect is for the race detector: metrics are
+// asked for at any moment.
+func TestStreamsAreCountedWhileConsumersConnect(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Hour}, func(t *testing.T, n *named) {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 200 {
+				n.h.Streams("a")
+			}
+		}()
+		for range 200 {
+			m, err := n.c.Join(MemberSpec{})
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			m.Close()
+		}
+		<-done
+	})
+}
