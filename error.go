@@ -72,7 +72,7 @@ func newError(status int, code, title string) *Error {
 // with errors.Is and must not be changed.
 var (
 	ErrInvalidJSON       = newError(400, "invalid_json", "the body is not valid JSON")
-	ErrUnknownField      = newError(400, "unknown_field", "the event has a field that does not exist")
+	ErrUnknownField      = newError(400, "unknown_field", "a field does not exist")
 	ErrInvalidEvent      = newError(400, "invalid_event", "the event has a field with a wrong value")
 	ErrInvalidSubject    = newError(400, "invalid_subject", "the subject is not valid")
 	ErrInvalidID         = newError(400, "invalid_id", "the id is not valid")

@@ -13,6 +13,9 @@ import (
 // Endless is a RedeliveryCount without an end.
 const Endless = -1
 
+// Never is an IdleExpiry that does not come: the consumer is kept until it is deleted.
+const Never time.Duration = -1
+
 // ConsumerSettings are what a named consumer is made of. Zero values are not asked for: a new
 // consumer gets the server's default, one that is there keeps what it has.
 type ConsumerSettings struct {
@@ -20,14 +23,14 @@ type ConsumerSettings struct {
 	Start           string          // as of WithStartFrom; ChangeConsumer takes none, ResetConsumer moves
 	Redelivery      time.Duration   // after how long an event comes again, 10 ms to 24 h; 5 s
 	RedeliveryCount int             // deliveries of an event in all; 3; or Endless
-	Backoff         []time.Duration // in place of Redelivery: up to 64, the first for the first delivery, the last one stays
+	Backoff         []time.Duration // in place of Redelivery: up to 64, the first for the first delivery, the last one stays; empty and not nil: none, which takes it away
 	Inflight        int             // events that may be unacknowledged at once, over all connections; 64
-	IdleExpiry      time.Duration   // the consumer is deleted after nobody was connected for so long, 1 min to 366 days; never
+	IdleExpiry      time.Duration   // the consumer is deleted after nobody was connected for so long, 1 min to 366 days; or Never, as a new one has
 	Paused          *bool           // true: nothing is given out
 }
 
 // ConsumerInfo is what a server says of a named consumer. RedeliveryCount is Endless where it
-// has no end, and Paused is never nil.
+// has no end, IdleExpiry 0 where there is none, and Paused is never nil.
 type ConsumerInfo struct {
 	ConsumerSettings
 	Name            string
@@ -43,7 +46,7 @@ type ConsumerInfo struct {
 	Dead            uint64    // events that it has given up
 	OldestUnacked   uint64    // index of the first event that is not settled; 0: none
 	OldestUnackedAt time.Time // and its time
-	Stalled         bool      // there is something to do, and nothing was settled for a while
+	Stalled         bool      // there is something to do, nothing was settled for a while, and it is not paused
 }
 
 // Consumers returns the named consumers of a namespace, by name.
@@ -70,14 +73,17 @@ func (c *Client) CreateConsumer(ctx context.Context, namespace, name string, s C
 }
 
 // ChangeConsumer changes what is set in s and leaves the rest; Subjects and Start stay as they
-// are. It holds for what is delivered from then on, also to those who are connected. A second
-// call changes nothing more.
+// are. It holds for what is delivered from then on, also to those who are connected. Never, and
+// an empty Backoff that is not nil, take away what the consumer has. A second call changes
+// nothing more.
 func (c *Client) ChangeConsumer(ctx context.Context, namespace, name string, s ConsumerSettings) (ConsumerInfo, error) {
 	return c.consumer(ctx, http.MethodPatch, namespace, name, &s)
 }
 
 // ResetConsumer moves a consumer to start, which is as of [WithStartFrom]: everything from
-// there on is delivered, also what was settled before, and nothing in front of it.
+// there on is delivered, also what was settled before, and nothing in front of it. A place that
+// the log does not have is refused: an unknown id is bus.ErrUnknownEvent, an index beyond the
+// end bus.ErrInvalidParameter.
 func (c *Client) ResetConsumer(ctx context.Context, namespace, name, start string) (info ConsumerInfo, err error) {
 	path, err := consumerPath(namespace, name)
 	if err != nil {

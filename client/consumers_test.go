@@ -55,6 +55,26 @@ func TestConsumersAreMadeListedChangedMovedAndDeleted(t *testing.T) {
 	}
 }
 
+func TestWhatAConsumerHasOfIdleExpiryAndBackoffIsTakenAwayAgain(t *testing.T) {
+	url, ctx := realBus(t)
+	c := bus.NewClient(url)
+	has := bus.ConsumerSettings{Subjects: []string{"orders.x"}, Backoff: []time.Duration{time.Second}, IdleExpiry: time.Hour}
+	if _, err := c.CreateConsumer(ctx, "orders", "mail", has); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := c.ChangeConsumer(ctx, "orders", "mail", bus.ConsumerSettings{Inflight: 2})
+	if err != nil || kept.IdleExpiry != time.Hour || len(kept.Backoff) != 1 {
+		t.Errorf("got %+v, %v, want what is not asked for to stay", kept, err)
+	}
+	without, err := c.ChangeConsumer(ctx, "orders", "mail", bus.ConsumerSettings{Backoff: []time.Duration{}, IdleExpiry: bus.Never})
+	if err != nil || without.IdleExpiry != 0 || len(without.Backoff) != 0 || without.Inflight != 2 {
+		t.Errorf("got %+v, %v, want neither of them", without, err)
+	}
+	if _, err := c.CreateConsumer(ctx, "orders", "mail", bus.ConsumerSettings{Subjects: has.Subjects, IdleExpiry: bus.Never}); err != nil {
+		t.Errorf("got %v, want it to be there as it is asked for", err)
+	}
+}
+
 func TestNoNameOfAConsumerLeadsToAnotherPath(t *testing.T) {
 	url, ctx := realBus(t)
 	c := bus.NewClient(url)

@@ -14,7 +14,7 @@ type wireSettings struct {
 	Start           string   `json:"start,omitempty"`
 	Redelivery      string   `json:"redelivery,omitempty"`
 	RedeliveryCount *int     `json:"redelivery_count,omitempty"`
-	Backoff         []string `json:"backoff,omitempty"`
+	Backoff         []string `json:"backoff,omitzero"` // an empty one is asked for
 	Inflight        int      `json:"inflight,omitempty"`
 	IdleExpiry      string   `json:"idle_expiry,omitempty"`
 	Paused          *bool    `json:"paused,omitempty"`
@@ -27,6 +27,12 @@ func (s *ConsumerSettings) wire() wireSettings {
 		if s.RedeliveryCount == Endless {
 			w.RedeliveryCount = new(0)
 		}
+	}
+	if s.IdleExpiry == Never {
+		w.IdleExpiry = "never"
+	}
+	if s.Backoff != nil {
+		w.Backoff = make([]string, 0, len(s.Backoff))
 	}
 	for _, d := range s.Backoff {
 		w.Backoff = append(w.Backoff, d.String())

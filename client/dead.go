@@ -67,8 +67,11 @@ func (c *Client) DeadLetter(ctx context.Context, namespace, id string) (letter D
 // RetryDeadLetter has a dead letter tried once more: its event is delivered to its named
 // consumer alone, at the first attempt. Where that cannot be, with publish it is published
 // again as a new event for everybody, and otherwise the error is bus.ErrUnknownConsumer and
-// nothing is done. It returns when that is durable. A second call, also of somebody else at
-// the same time, is bus.ErrLetterResolved. After another error it may be called again.
+// nothing is done. It is bus.ErrEventRemoved, and the letter stays open, when the event is not
+// to be had again: its time to live is over, or a newer event of its subject took its place in
+// a namespace that is compacted. It returns when that is durable. A second call, also of
+// somebody else at the same time, is bus.ErrLetterResolved. After another error it may be
+// called again.
 func (c *Client) RetryDeadLetter(ctx context.Context, namespace, id string, publish bool) (did Retried, err error) {
 	path, err := deadPath(namespace, id)
 	if err != nil {

@@ -29,6 +29,24 @@ func (x *index) forget(end int64) {
 	}
 }
 
+// doubt takes the newest entry back, in the file and in memory. An index that ends
+// with the last commit says that all in front of the log's end is on the disk, and
+// that the next process has nothing to sync. Behind a write that failed the sectors of
+// that end may stand there otherwise than they read, until they are written again.
+func (x *index) doubt() error {
+	x.mu.Lock()
+	v := &x.view
+	if v.file == nil || v.n == 0 || len(v.memory) > 0 { // it does not end there
+		x.mu.Unlock()
+		return nil
+	}
+	v.n--
+	file, size := v.file, int64(v.n+1)*indexEntry
+	x.mu.Unlock()
+	x.lastNote, x.lastStart = 0, 0
+	return file.Truncate(size)
+}
+
 // ready makes the file writable from here on: its header, when there is none,
 // and nothing behind the entries that hold. A failure only stops the index.
 func (x *index) ready(fsys FS) error {

@@ -226,6 +226,7 @@ func (w *writer) write(c *commit) error {
 	if !isFull(err) {
 		return w.fail(err)
 	}
+	w.doubt() // first: a kill may come between any two of these
 	if undo := w.seg.file.Truncate(c.offset); undo != nil {
 		return w.fail(errors.Join(err, undo))
 	}
@@ -247,8 +248,17 @@ func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is
 func (w *writer) fail(err error) error {
 	err = fmt.Errorf("the log takes no more until it is reopened: %w", err)
 	w.log.fail(err)
+	w.doubt()
 	w.log.o.Report(Notice{Kind: Failed, Path: w.seg.path, Offset: w.end, Err: err, Text: err.Error()})
 	return w.log.Err()
+}
+
+// doubt has the next process write the end of the log again, if this one should not
+// get to it.
+func (w *writer) doubt() {
+	if err := w.log.index.doubt(); err != nil {
+		w.log.indexStopped(err)
+	}
 }
 
 // settle syncs and shows what is not yet on stable storage.

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"bytes"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -177,13 +175,6 @@ func (s *Server) changeConsumer(w http.ResponseWriter, r *http.Request, name con
 	s.inspectConsumer(w, r, name, http.StatusOK)
 }
 
-// askedSettings are settings as a request has them: what is not there is not
-// asked for.
-type askedSettings struct {
-	consumerSettings
-	Paused *bool `json:"paused"`
-}
-
 // readSettings reads a body strictly.
 func (s *Server) readSettings(w http.ResponseWriter, r *http.Request) (*consumerSettings, error) {
 	held := s.budget.lease()
@@ -192,23 +183,33 @@ func (s *Server) readSettings(w http.ResponseWriter, r *http.Request) (*consumer
 	if err != nil {
 		return nil, err
 	}
-	var asked askedSettings
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&asked); err != nil {
-		return nil, bus.ErrInvalidJSON.With("%s; wanted an object with some of subjects, start, redelivery, redelivery_count, backoff, inflight, idle_expiry, paused", err)
-	}
-	if d.More() {
-		return nil, bus.ErrInvalidJSON.With("something follows the settings")
+	asked := &consumerSettings{}
+	if err := strictObject(body, "settings", asked.fields()); err != nil {
+		return nil, err
 	}
 	if !asked.CreatedAt.IsZero() {
 		return nil, bus.ErrInvalidParameter.With("created_at cannot be set")
 	}
-	asked.consumerSettings.pausing = asked.Paused
-	if asked.Paused != nil {
-		asked.consumerSettings.Paused = *asked.Paused
+	if asked.pausing != nil {
+		asked.Paused = *asked.pausing
 	}
-	return &asked.consumerSettings, asked.check(s.config.MaxInflight)
+	asked.settle()
+	return asked, asked.check(s.config.MaxInflight)
+}
+
+// fields are those that a request may have.
+func (c *consumerSettings) fields() []bodyField {
+	return []bodyField{
+		{"subjects", "an array of patterns", &c.Subjects},
+		{"start", "a text", &c.Start},
+		{"redelivery", "a duration, as in \"5s\"", &c.Redelivery},
+		{"redelivery_count", "a whole number", &c.RedeliveryCount},
+		{"backoff", "an array of durations", &c.Backoff},
+		{"inflight", "a whole number", &c.Inflight},
+		{"idle_expiry", "a duration, as in \"30d\", or \"never\"", &c.IdleExpiry},
+		{"paused", "true or false", &c.pausing},
+		{"created_at", "nothing: it cannot be set", &c.CreatedAt},
+	}
 }
 
 // take changes what is asked for.
@@ -226,7 +227,7 @@ func (c *consumerSettings) take(asked *consumerSettings) error {
 		c.Inflight = asked.Inflight
 	}
 	if asked.IdleExpiry != "" {
-		c.IdleExpiry = asked.IdleExpiry
+		c.IdleExpiry = expiry(asked.IdleExpiry)
 	}
 	if asked.pausing != nil {
 		c.Paused = *asked.pausing

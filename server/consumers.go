@@ -31,6 +31,7 @@ type consumers struct {
 	mu       patient // guards the rest, and is held while one is made, changed or deleted
 	loaded   bool
 	watching bool // for those that nobody uses any more
+	tending  bool // likewise: consumers that nobody is connected to are seen to
 	known    map[consumerName]*keptConsumer
 }
 
@@ -199,11 +200,15 @@ func (c *consumers) wakeUp(name consumerName, k *keptConsumer) error {
 		}
 		k.incarnation, k.at = found.incarnation, found.at
 	}
-	k.read = false
+	spec.Resumed, k.read = k.read, false
 	if k.live, err = c.server.hub.Declare(spec, k.at); err != nil {
 		return err
 	}
 	k.live.Pause(k.settings.Paused)
+	if !c.tending {
+		c.tending = true
+		go c.tend()
+	}
 	k.at = delivery.Progress{} // the live one knows from here on
 	return nil
 }
@@ -336,6 +341,33 @@ func (c *consumers) byName(name string) (*delivery.Consumer, error) {
 func (c *consumers) make(ctx context.Context, name consumerName, asked *consumerSettings, from func() (delivery.Progress, error)) (live *delivery.Consumer, made bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	k, there, err := c.plan(name, asked, from)
+	if err != nil {
+		return nil, false, err
+	}
+	if there {
+		return k.live, false, nil
+	}
+	if err := c.write(ctx, name, k.entry()); err != nil {
+		return nil, false, err
+	}
+	c.known[name] = k
+	err = c.wakeUp(name, k)
+	c.watch(k)
+	return k.live, true, err
+}
+
+// check refuses what make would refuse, and makes nothing.
+func (c *consumers) check(name consumerName, asked *consumerSettings, from func() (delivery.Progress, error)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _, err := c.plan(name, asked, from)
+	return err
+}
+
+// plan returns the consumer of a name, or what there would be to make. The caller
+// holds c.mu.
+func (c *consumers) plan(name consumerName, asked *consumerSettings, from func() (delivery.Progress, error)) (k *keptConsumer, there bool, err error) {
 	if err := c.ready(); err != nil {
 		return nil, false, err
 	}
@@ -343,7 +375,7 @@ func (c *consumers) make(ctx context.Context, name consumerName, asked *consumer
 		if err := c.wakeUp(name, k); err != nil {
 			return nil, false, err
 		}
-		return k.live, false, k.settings.differs(name, asked)
+		return k, true, k.settings.differs(name, asked)
 	}
 	if err := c.room(name.namespace); err != nil {
 		return nil, false, err
@@ -353,17 +385,10 @@ func (c *consumers) make(ctx context.Context, name consumerName, asked *consumer
 		return nil, false, err
 	}
 	settings := asked.complete(time.Now())
-	k := &keptConsumer{settings: &settings, incarnation: c.server.engine.Incarnation(name.namespace), at: at}
 	if _, err := settings.spec(name); err != nil {
 		return nil, false, err
 	}
-	if err := c.write(ctx, name, k.entry()); err != nil {
-		return nil, false, err
-	}
-	c.known[name] = k
-	err = c.wakeUp(name, k)
-	c.watch(k)
-	return k.live, true, err
+	return &keptConsumer{settings: &settings, incarnation: c.server.engine.Incarnation(name.namespace), at: at}, false, nil
 }
 
 // room refuses one consumer more than there may be.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,31 @@ type consumerSettings struct {
 	pausing *bool // a request says whether
 }
 
+// never is the idle_expiry of a consumer that is kept for good, as it is asked for.
+const never = "never"
+
+// settle makes one of what means the same: a redelivery of zero is not asked for, a
+// count below 0 has no end, as in a query, and what expires after no time never does.
+func (c *consumerSettings) settle() {
+	if d, ok := bus.ParseAge(c.Redelivery); ok && d == 0 {
+		c.Redelivery = ""
+	}
+	if c.RedeliveryCount != nil && *c.RedeliveryCount < 0 && *c.RedeliveryCount >= -maxAttempts {
+		c.RedeliveryCount = new(0)
+	}
+	if d, ok := bus.ParseAge(c.IdleExpiry); ok && d == 0 {
+		c.IdleExpiry = never
+	}
+}
+
+// expiry is an idle_expiry that was asked for, as it is kept.
+func expiry(asked string) string {
+	if asked == never {
+		return ""
+	}
+	return asked
+}
+
 // complete fills in what was not asked for.
 func (c *consumerSettings) complete(now time.Time) consumerSettings {
 	all := *c
@@ -46,6 +72,7 @@ func (c *consumerSettings) complete(now time.Time) consumerSettings {
 	if all.Inflight == 0 {
 		all.Inflight = defaultInflight
 	}
+	all.IdleExpiry = expiry(c.IdleExpiry)
 	all.CreatedAt = now.UTC().Truncate(time.Second)
 	return all
 }
@@ -113,7 +140,7 @@ func (c *consumerSettings) check(maxInflight int) error {
 	case c.Inflight < 0 || c.Inflight > maxInflight:
 		return bus.ErrInvalidParameter.With("inflight is %d, wanted 1 to %d", c.Inflight, maxInflight)
 	}
-	if c.IdleExpiry != "" {
+	if expiry(c.IdleExpiry) != "" {
 		if _, err := within("idle_expiry", c.IdleExpiry, time.Minute, 366*24*time.Hour); err != nil {
 			return err
 		}
@@ -122,38 +149,45 @@ func (c *consumerSettings) check(maxInflight int) error {
 }
 
 // differs says which of the settings that are asked for are others than those
-// that there are. What is not asked for does not differ.
+// that there are, and what to do. What is not asked for does not differ.
 func (c *consumerSettings) differs(name consumerName, asked *consumerSettings) error {
-	var all []string
-	tell := func(what string, is, wanted any) {
+	var all, ways []string
+	path := "/v1/namespaces/" + name.namespace + "/consumers/" + name.name
+	change := "change them with PATCH " + path + " or bus consumers set"
+	tell := func(what string, is, wanted any, way string) {
 		all = append(all, fmt.Sprintf("%s is %v, asked for is %v", what, is, wanted))
+		if !slices.Contains(ways, way) {
+			ways = append(ways, way)
+		}
 	}
 	if subjects := slices.Compact(slices.Sorted(slices.Values(asked.Subjects))); len(subjects) > 0 && !slices.Equal(subjects, c.Subjects) {
-		tell("subject", c.Subjects, subjects)
+		tell("subject", c.Subjects, subjects, "ask for the subjects that it has, which stay")
 	}
 	if asked.Start != "" && asked.Start != c.Start {
-		tell("start", c.Start, asked.Start)
+		tell("start", c.Start, asked.Start, "move it with POST "+path+"/reset?start= or bus consumers reset")
 	}
 	if asked.Redelivery != "" && !sameDuration(asked.Redelivery, c.Redelivery) {
-		tell("redelivery", c.Redelivery, asked.Redelivery)
+		tell("redelivery", c.Redelivery, asked.Redelivery, change)
 	}
 	if asked.RedeliveryCount != nil && *asked.RedeliveryCount != *c.RedeliveryCount {
-		tell("redelivery_count", *c.RedeliveryCount, *asked.RedeliveryCount)
+		tell("redelivery_count", *c.RedeliveryCount, *asked.RedeliveryCount, change)
 	}
-	if len(asked.Backoff) > 0 && !slices.EqualFunc(asked.Backoff, c.Backoff, sameDuration) {
-		tell("backoff", c.Backoff, asked.Backoff)
+	if asked.Backoff != nil && !slices.EqualFunc(asked.Backoff, c.Backoff, sameDuration) {
+		tell("backoff", c.Backoff, asked.Backoff, change)
 	}
 	if asked.Inflight != 0 && asked.Inflight != c.Inflight {
-		tell("inflight", c.Inflight, asked.Inflight)
+		tell("inflight", c.Inflight, asked.Inflight, change)
 	}
-	if asked.IdleExpiry != "" && !sameDuration(asked.IdleExpiry, c.IdleExpiry) {
-		tell("idle_expiry", c.IdleExpiry, asked.IdleExpiry)
+	if kept := cmp.Or(c.IdleExpiry, never); asked.IdleExpiry != "" && asked.IdleExpiry != kept && !sameDuration(asked.IdleExpiry, kept) {
+		tell("idle_expiry", kept, asked.IdleExpiry, change)
+	}
+	if asked.pausing != nil && *asked.pausing != c.Paused {
+		tell("paused", c.Paused, *asked.pausing, "change paused with PATCH "+path+" or bus consumers pause and resume")
 	}
 	if len(all) == 0 {
 		return nil
 	}
-	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, change them with PATCH /v1/namespaces/%s/consumers/%s or bus consumers set, or use another name",
-		name.name, name.namespace, strings.Join(all, "; "), name.namespace, name.name)
+	return bus.ErrConsumerDiffers.With("consumer %s of namespace %s: %s; leave them out, %s, or use another name", name.name, name.namespace, strings.Join(all, "; "), strings.Join(ways, ", "))
 }
 
 func sameDuration(a, b string) bool {

@@ -17,7 +17,8 @@ const anonymous = "_"
 // deadLetterPayload is what the log of dead letters keeps of one.
 type deadLetterPayload struct {
 	Namespace string    `json:"namespace"`
-	Index     uint64    `json:"index"`
+	Index     uint64    `json:"index"`                     // that its publisher was told
+	Delivered uint64    `json:"delivered_index,omitempty"` // where it stands, when that is another
 	EventID   string    `json:"event_id"`
 	Consumer  string    `json:"consumer"` // a name, or the id of one without
 	Attempts  int       `json:"attempts"`
@@ -53,7 +54,10 @@ func (s *Server) keepDead(d delivery.DeadLetter) error {
 	if !d.Named {
 		consumer = anonymous
 	}
-	payload := deadLetterPayload{Namespace: namespace, Index: d.Event.Index, EventID: d.Event.Id, Consumer: d.Consumer, Attempts: d.Attempts, Reason: d.Reason, At: d.At.UTC(), Event: d.Event}
+	payload := deadLetterPayload{Namespace: namespace, Index: d.Event.GivenIndex(), EventID: d.Event.Id, Consumer: d.Consumer, Attempts: d.Attempts, Reason: d.Reason, At: d.At.UTC(), Event: d.Event}
+	if payload.Index != d.Event.Index {
+		payload.Delivered = d.Event.Index
+	}
 	if d.Event.Subject == namespace { // all that is left of what was removed: there is nothing to keep or to publish again
 		payload.Event = nil
 	}

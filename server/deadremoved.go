@@ -60,7 +60,9 @@ func (b *burials) wait(ctx context.Context) (last uint64, err error) {
 
 // deleteLetters deletes the dead letters that were made of events: they have a copy of
 // each. It goes by the index alone, since an event that was deleted has no id any more;
-// so a letter of an earlier namespace of the name may go as well.
+// so a letter of an earlier namespace of the name may go as well. A letter knows both
+// places of an event that was put off: once the event is gone from both, neither says
+// where the other was.
 func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64) error {
 	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
 		return err
@@ -73,8 +75,14 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 		return err
 	}
 	letters, err := s.lettersOf(ctx, namespace, indexes)
-	if err != nil || len(letters) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(letters) == 0 {
+		if namespace == bus.DeadNamespace {
+			return nil
+		}
+		return s.deleteLetters(ctx, bus.DeadNamespace, nil) // of letters that a call before has deleted
 	}
 	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters); err != nil {
 		return err
@@ -119,7 +127,7 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 			return nil, ctx.Err()
 		}
 		for i := range events {
-			if isLetterOf(&events[i], namespace, indexes) {
+			if s.isLetterOf(&events[i], namespace, indexes) {
 				letters = append(letters, events[i].Index)
 			}
 		}
@@ -128,15 +136,29 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 	return letters, nil
 }
 
-func isLetterOf(e *bus.Event, namespace string, indexes []uint64) bool {
+// isLetterOf reports whether a dead letter was made of one of some events. One that was
+// made of a dead letter goes whenever that one is deleted: who deletes the event again
+// does not find what leads from the one to the other.
+func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64) bool {
 	of, _, ok := parseDeadSubject(e.Subject)
 	if !ok || of != namespace {
 		return false
 	}
 	var letter struct {
-		Index uint64 `json:"index"`
+		Index     uint64 `json:"index"`
+		Delivered uint64 `json:"delivered_index"`
 	}
-	return json.Unmarshal(e.Payload, &letter) == nil && letter.Index > 0 && slices.Contains(indexes, letter.Index)
+	switch {
+	case json.Unmarshal(e.Payload, &letter) != nil || letter.Index == 0:
+		return false
+	case slices.Contains(indexes, letter.Index), slices.Contains(indexes, letter.Delivered):
+		return true
+	case namespace != bus.DeadNamespace:
+		return false
+	}
+	_, err := s.readOne(namespace, letter.Index)
+	removed, ok := bus.AsRemoved(err)
+	return ok && removed.Reason == bus.RemovedDeleted
 }
 
 // forget drops letters that were deleted.

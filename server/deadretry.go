@@ -1,8 +1,8 @@
 package server
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -150,7 +150,11 @@ func (s *Server) retryLetter(r *http.Request) (*retryAnswer, error) {
 	answer := &retryAnswer{Resolved: l.id, How: letterRetried}
 	ctx := context.WithoutCancel(r.Context()) // who leaves in the middle must not leave it half done
 	return answer, s.resolve(ctx, l, letterRetried, func() error {
-		delivered, err := s.redeliverLetter(l)
+		original, copied, err := s.found(l)
+		if err != nil {
+			return err
+		}
+		delivered, err := s.redeliverLetter(l, original)
 		if err != nil {
 			return err
 		}
@@ -161,7 +165,7 @@ func (s *Server) retryLetter(r *http.Request) (*retryAnswer, error) {
 		if !publish {
 			return bus.ErrUnknownConsumer.With("nobody can be delivered dead letter %s alone: %s, or the event is gone; leave publish=false out to publish it again for everybody", l.id, l.whose())
 		}
-		answer.Published, err = s.publishLetter(ctx, l)
+		answer.Published, err = s.publishLetter(ctx, l, cmp.Or(copied, original))
 		return err
 	})
 }
@@ -175,8 +179,8 @@ func (l *letter) whose() string {
 
 // redeliverLetter has the event delivered to the named consumer alone, at its
 // first attempt, and reports false where there is no such consumer or event.
-func (s *Server) redeliverLetter(l *letter) (bool, error) {
-	if !l.named {
+func (s *Server) redeliverLetter(l *letter, e *bus.Event) (bool, error) {
+	if !l.named || e == nil {
 		return false, nil
 	}
 	c, err := s.named.find(l.Namespace, l.Consumer)
@@ -184,10 +188,6 @@ func (s *Server) redeliverLetter(l *letter) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
-	}
-	e, err := s.original(l)
-	if e == nil || err != nil {
 		return false, err
 	}
 	if !slices.ContainsFunc(c.Spec().Patterns, func(p bus.Pattern) bool { return p.Match(e.Subject) }) {
@@ -200,43 +200,20 @@ func (s *Server) redeliverLetter(l *letter) (bool, error) {
 	return err == nil && again == c, nil // it may have been deleted meanwhile
 }
 
-// original returns the event in its log, nil when it is not there any more.
-func (s *Server) original(l *letter) (*bus.Event, error) {
-	e, err := s.readOne(l.Namespace, l.deadLetterPayload.Index)
-	switch {
-	case isGone(err), errors.Is(err, bus.ErrUnknownEvent):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	case e.Id != l.EventID: // another log of that name
-		return nil, nil
-	}
-	return e, nil
-}
-
 // publishLetter publishes the event again. It has a key of its own, so that a
 // retry whose end a crash took publishes once, within the window.
-func (s *Server) publishLetter(ctx context.Context, l *letter) (*retryReceipts, error) {
-	var e bus.Event
-	if l.raw != nil {
-		if err := json.Unmarshal(l.raw, &e); err != nil {
-			return nil, err
-		}
-	} else {
-		original, err := s.original(l)
-		if err != nil {
-			return nil, err
-		}
-		if original == nil {
-			return nil, bus.ErrUnknownEvent.With("event %s is gone, and was too large for dead letter %s to have a copy; all that is left is to drop it", l.EventID, l.id)
-		}
-		e = *original
+func (s *Server) publishLetter(ctx context.Context, l *letter, e *bus.Event) (*retryReceipts, error) {
+	if e == nil {
+		return nil, bus.ErrUnknownEvent.With("event %s is gone, and was too large for dead letter %s to have a copy; all that is left is to drop it", l.EventID, l.id)
 	}
 	anew := bus.Event{
 		Subject: e.Subject, Payload: e.Payload, ContentType: e.ContentType, TraceId: e.TraceId,
 		Headers: e.Headers, ResponseSubject: e.ResponseSubject, Key: "retry " + l.id,
 	}
-	receipts, err := s.store(ctx, []bus.Event{anew}, bus.Condition{})
+	if e.Timing != nil && !e.Timing.ExpiresAt.IsZero() {
+		anew.Timing = &bus.Timing{ExpiresAt: e.Timing.ExpiresAt}
+	}
+	receipts, err := s.storeNewest(ctx, l, anew)
 	if err != nil {
 		return nil, err
 	}

@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"example.com/bus/immuta/faultfs"
 	"example.com/bus/server"
 )
 
@@ -277,6 +280,78 @@ func TestTheDeadLetterOfWhatWasCompactedWithNobodyThereSaysThatItIsGone(t *testi
 	if len(letters) != 1 {
 		t.Fatalf("got %d dead letters, want that of event 1", len(letters))
 	}
-	b.refused(404, "unknown_event", "POST", deadPath+letters[0]+"/retry", "")
+	b.refused(410, "event_removed", "POST", deadPath+letters[0]+"/retry", "")
 	b.want(204, "DELETE", deadPath+letters[0], "")
+}
+
+func TestADeadLetterThatIsReadAndNotTakenIsNoDeadLetterAgain(t *testing.T) {
+	b := openBus(t, admin)
+	id := b.publish(`{"subject":"orders.created","payload":1}`).field("id")
+	b.pull("&consumer=billing&start=oldest&redelivery=10m")
+	b.want(202, "PUT", "/?consumer=billing&namespace=orders&verdict=term&event_id="+id, "")
+	s := b.open("subject=_dead_.>&start=oldest&ack=manual")
+	b.want(202, "PUT", "/?verdict=term&consumer_id="+s.hello.field("consumer_id")+"&event_id="+s.next("msg").field("id"), "")
+	s.close()
+	got := b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json").body
+	if strings.Count(got, `"subject":"_dead_.`) != 1 {
+		t.Errorf("got %s, want the one letter", got)
+	}
+}
+
+// TestASecondDeletionTakesTheDeadLettersThatTheFirstHasLeft cuts the first one off where
+// the file of the dead letters is written anew. Of an event that was put off neither place
+// says any more where the other one is.
+func TestASecondDeletionTakesTheDeadLettersThatTheFirstHasLeft(t *testing.T) {
+	for _, by := range []string{"1", "2"} {
+		files := faultfs.New()
+		b := &testBus{t: t, files: files}
+		b.begin(admin)
+		b.publish(`{"subject":"orders.later","payload":"` + secret + `","delay":"1ms"}`)
+		b.awaitDelivered()
+		id := b.pull("&consumer=billing&start=oldest&redelivery=10m&wait=10s&limit=1")[0]
+		b.want(202, "PUT", "/?consumer=billing&namespace=orders&verdict=term&event_id="+id, "")
+		letters := b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json")
+		if !strings.Contains(letters.body, secret) {
+			t.Fatalf("got the dead letters %s, want one of the event", letters.body)
+		}
+		files.Inject(func(c faultfs.Call) error {
+			if c.Op == "rename" && strings.HasSuffix(c.Path, "_dead_.1.log.tmp") {
+				return syscall.EIO
+			}
+			return nil
+		})
+		b.refused(500, "storage_failed", "DELETE", ordersEvents+by, "")
+		files.Inject(nil)
+		b.want(200, "DELETE", ordersEvents+by, "")
+		letters = b.do("GET", "/?subject=_dead_.>&start=oldest&until=newest", "", "Accept: application/json")
+		if strings.Contains(letters.body, secret) {
+			t.Errorf("by index %s: got the dead letters %s, want none", by, letters.body)
+		}
+	}
+}
+
+// TestASecondDeletionTakesFromAConsumerWhatTheFirstHasLeftWithIt has no room for the note
+// that what was delivered is settled.
+func TestASecondDeletionTakesFromAConsumerWhatTheFirstHasLeftWithIt(t *testing.T) {
+	files := faultfs.New()
+	b := &testBus{t: t, files: files}
+	b.begin(admin)
+	b.publish(`{"subject":"orders.later","payload":"` + secret + `","delay":"1ms"}`)
+	b.awaitDelivered()
+	s := b.open("subject=orders.*&consumer=billing&start=oldest&redelivery=10m")
+	s.next("msg")
+	var full atomic.Bool
+	files.Inject(func(c faultfs.Call) error {
+		if c.Op == "write" && strings.Contains(c.Path, "_consumers_.log") && full.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	full.Store(true)
+	b.refused(507, "no_space", "DELETE", ordersEvents+"1", "")
+	full.Store(false)
+	b.want(200, "DELETE", ordersEvents+"1", "")
+	if info := b.do("GET", "/v1/namespaces/orders/consumers/billing", ""); info.field("unacked") != "0" {
+		t.Errorf("got %s, want nothing that waits for its acknowledgement", info.body)
+	}
 }

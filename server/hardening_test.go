@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,16 @@ func TestForeignPagesMayNotUseTheBus(t *testing.T) {
 	}
 	if _, err := server.New(server.Config{Engine: b.engine, Origins: []string{"app.example.com"}}); err == nil {
 		t.Error("an origin without a scheme was taken")
+	}
+}
+
+func TestAPageOfAnAllowedOriginMayChangeAndDeleteWhatItMayMake(t *testing.T) {
+	b := openBus(t)
+	a := b.do("OPTIONS", "/v1/namespaces/orders/consumers/mail", "", "Origin: http://localhost:8080", "Access-Control-Request-Method: PATCH")
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		if !slices.Contains(strings.Split(a.header.Get("Access-Control-Allow-Methods"), ", "), method) {
+			t.Errorf("got %q, want %s to be allowed", a.header.Get("Access-Control-Allow-Methods"), method)
+		}
 	}
 }
 

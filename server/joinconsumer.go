@@ -46,13 +46,13 @@ func (s *Server) parseConsumer(sub *subscription, p *params) error {
 // the server knows: what a reconnecting browser has seen last says nothing.
 func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subscription, leave func()) (goesOn bool) {
 	namespace := sub.namespaces[0]
+	if r.Method == http.MethodHead {
+		s.checkConsumer(w, r, sub, namespace)
+		return false
+	}
 	c, err := s.consumerFor(r, sub, namespace)
 	if err != nil {
 		s.fail(w, r, err)
-		return false
-	}
-	if r.Method == http.MethodHead {
-		s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
 		return false
 	}
 	st := &stream{server: s, remote: r.RemoteAddr, manual: true, limit: sub.limit, format: s.format(sub.format), id: bus.NewConsumerID(), name: sub.consumer}
@@ -80,14 +80,23 @@ func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subsc
 	return st.begin(w, r, sub, nil, leave)
 }
 
-// consumerFor returns the consumer that is asked for, and makes it when it is not
-// there. A request that only looks makes none.
-func (s *Server) consumerFor(r *http.Request, sub *subscription, namespace string) (*delivery.Consumer, error) {
-	name := consumerName{namespace, sub.consumer}
-	if r.Method == http.MethodHead {
-		return s.named.find(namespace, sub.consumer)
+// checkConsumer answers a HEAD as a GET would be, and makes no consumer: who only
+// looks leaves nothing behind.
+func (s *Server) checkConsumer(w http.ResponseWriter, r *http.Request, sub *subscription, namespace string) {
+	err := s.named.check(consumerName{namespace, sub.consumer}, sub.asked, func() (delivery.Progress, error) {
+		return s.startOf(r, namespace, sub.patterns[namespace], sub.start)
+	})
+	if err != nil {
+		s.fail(w, r, err)
+		return
 	}
-	c, _, err := s.named.make(r.Context(), name, sub.asked, func() (delivery.Progress, error) {
+	s.streamHeaders(w.Header(), s.format(sub.format).mediaType())
+}
+
+// consumerFor returns the consumer that is asked for, and makes it when it is not
+// there.
+func (s *Server) consumerFor(r *http.Request, sub *subscription, namespace string) (*delivery.Consumer, error) {
+	c, _, err := s.named.make(r.Context(), consumerName{namespace, sub.consumer}, sub.asked, func() (delivery.Progress, error) {
 		return s.startOf(r, namespace, sub.patterns[namespace], sub.start)
 	})
 	return c, err
@@ -101,6 +110,9 @@ func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Patte
 	if err != nil {
 		return delivery.Progress{}, err
 	}
+	if err := begin.elsewhere(); err != nil {
+		return delivery.Progress{}, err
+	}
 	place := places[0]
 	if len(place.Only) > maxOwed {
 		return delivery.Progress{}, bus.ErrTooManySubjects.With("start=last: %d subjects match, a named consumer begins with at most %d", len(place.Only), maxOwed)
@@ -110,6 +122,23 @@ func (s *Server) startOf(r *http.Request, namespace string, patterns []bus.Patte
 		at.Open = append(at.Open, delivery.Attempt{Index: index})
 	}
 	return at, nil
+}
+
+// elsewhere refuses a start that this log does not have. A stream is told where it
+// begins instead; of a consumer nobody would learn that all of it comes again, or that
+// what is published until the index is there is passed by. What retention took is no
+// such mistake: what is left begins where it ended.
+func (st *starter) elsewhere() error {
+	for _, gap := range st.gaps {
+		_, isIndex := indexStart(st.start)
+		switch last := gap.ResumedIndex - 1; {
+		case gap.Reason == gapAhead && isIndex:
+			return bus.ErrInvalidParameter.With("start is %.80q, but the last index of namespace %s is %d; wanted at most %d, which begins with what is published next", st.start, gap.Namespace, last, last+1)
+		case gap.Reason == gapAhead, gap.Reason == gapOtherLog:
+			return bus.ErrUnknownEvent.With("start is %.80q, and namespace %s has no event with that id; wanted the id of one of its events, or oldest or newest", st.start, gap.Namespace)
+		}
+	}
+	return nil
 }
 
 // maxOwed is with how many events a named consumer begins at most, where it does

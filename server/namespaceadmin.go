@@ -86,29 +86,33 @@ func (s *Server) readRetention(w http.ResponseWriter, r *http.Request) (*bus.Ret
 	if err != nil || len(bytes.TrimSpace(body)) == 0 {
 		return nil, err
 	}
-	var asked struct {
-		Retention *bus.RetentionInfo `json:"retention"`
+	var raw json.RawMessage
+	if err := strictObject(body, "settings of the namespace", []bodyField{{"retention", "an object", &raw}}); err != nil {
+		return nil, err
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&asked); err != nil || d.More() {
-		return nil, bus.ErrInvalidJSON.With(`found %.80q, wanted {} or an object like {"retention":{"max_age":"7d","max_bytes":10737418240,"max_events":1000000,"discard":"old","compact":true}}`, body)
-	}
-	if asked.Retention == nil {
+	if len(raw) == 0 || string(raw) == "null" {
 		return nil, nil
 	}
-	age, ok := bus.ParseAge(cmp.Or(asked.Retention.MaxAge, "0"))
-	switch discard := asked.Retention.Discard; {
+	asked := &bus.RetentionInfo{}
+	err = strictObject(raw, "limits of the retention", []bodyField{
+		{"max_age", "a duration, as in \"7d\"", &asked.MaxAge}, {"max_bytes", "a whole number", &asked.MaxBytes},
+		{"max_events", "a whole number", &asked.MaxEvents}, {"discard", "old or new", &asked.Discard}, {"compact", "true or false", &asked.Compact},
+	})
+	if err != nil {
+		return nil, err
+	}
+	age, ok := bus.ParseAge(cmp.Or(asked.MaxAge, "0"))
+	switch discard := asked.Discard; {
 	case !ok:
-		return nil, bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration such as 36h or 7d", asked.Retention.MaxAge)
+		return nil, bus.ErrInvalidParameter.With("max_age is %.80q, wanted a duration such as 36h or 7d", asked.MaxAge)
 	case discard != "" && discard != "old" && discard != "new":
 		return nil, bus.ErrInvalidParameter.With("discard is %.80q, wanted old or new", discard)
 	}
-	if asked.Retention.MaxAge = ""; age > 0 {
-		asked.Retention.MaxAge = age.String()
+	if asked.MaxAge = ""; age > 0 {
+		asked.MaxAge = age.String()
 	}
-	asked.Retention.Discard = cmp.Or(asked.Retention.Discard, "old")
-	return asked.Retention, nil
+	asked.Discard = cmp.Or(asked.Discard, "old")
+	return asked, nil
 }
 
 // purgeNamespace deletes the old end of a log.

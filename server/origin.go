@@ -12,7 +12,7 @@ import (
 
 // Headers that a page of another origin may send and read.
 const (
-	corsMethods = "GET, HEAD, POST, PUT, OPTIONS"
+	corsMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 	corsRequest = "Content-Type, Last-Event-ID, Idempotency-Key, If-Match, Cache-Control, Accept, Traceparent, Tracestate"
 	corsAnswer  = "X-BUS-EVENT-ID, X-BUS-EVENT-CREATED-AT, X-BUS-EVENT-INDEX, X-BUS-DURABILITY, X-BUS-CONSUMER-ID, X-BUS-RESUME, X-BUS-GAP, X-BUS-MORE, Retry-After"
 )

@@ -142,7 +142,7 @@ func TestMistakesAreAnswered(t *testing.T) {
 		{400, "invalid_parameter", "PUT", "/?consumer_id=c_x&namespace=orders&event_id=e_y", ``},
 		{404, "unknown_consumer", "GET", "/v1/namespaces/orders/consumers/nobody", ``},
 		{400, "invalid_parameter", "PUT", "/v1/namespaces/orders/consumers/x", `{}`},
-		{400, "invalid_json", "PUT", "/v1/namespaces/orders/consumers/x", `{"subjects":["orders.*"],"infligth":1}`},
+		{400, "unknown_field", "PUT", "/v1/namespaces/orders/consumers/x", `{"subjects":["orders.*"],"infligth":1}`},
 		{400, "invalid_subject", "PUT", "/v1/namespaces/orders/consumers/x", `{"subjects":["app.*"]}`},
 		{400, "invalid_parameter", "PUT", "/v1/namespaces/orders/consumers/x", `{"subjects":["orders.*"],"redelivery":"soon"}`},
 		{404, "unknown_namespace", "PUT", "/v1/namespaces/nope/consumers/x", `{"subjects":["nope.*"]}`},

@@ -35,6 +35,9 @@ var checks = []check{
 	{name: "acks-late", tags: "lateack", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
 		return h.lateAcks(ctx, name, binary, s.acks)
 	}},
+	{name: "removals-late", tags: "latedelete", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.lateRemovals(ctx, name, binary, s.removals)
+	}},
 	{name: "kills", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
 		return h.kills(ctx, name, binary, s.kills)
 	}},
@@ -56,6 +59,9 @@ var checks = []check{
 	}},
 	{name: "acks", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
 		return h.acks(ctx, name, binary, s.acks)
+	}},
+	{name: "removals", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {
+		return h.removals(ctx, name, binary, s.removals)
 	}},
 	{name: "full", disks: true, run: plainly((*harness).full)},
 	{name: "many", run: func(ctx context.Context, h *harness, s *settings, name, binary string) error {

@@ -29,6 +29,7 @@ type life struct {
 	dir     string // holds everything of this life
 	server  *server
 	journal *journal
+	save    func(path string) error // what the clients know
 	http    *http.Client
 	sum     verdict
 	release func() error // what stands below the directory, nil: nothing does
@@ -42,6 +43,7 @@ func (h *harness) newLife(check, binary string, seed uint64, number int, flags .
 	}
 	l := &life{h: h, check: check, number: number, seed: seed, dir: dir, journal: newJournal(), http: newHTTP(),
 		rand: draw(check, seed, number), room: killedRoom}
+	l.save = l.journal.save
 	l.server, err = newServer(binary, filepath.Join(dir, "data"), filepath.Join(dir, "log"), flags...)
 	return l, err
 }
@@ -60,7 +62,7 @@ func (l *life) end(err error) error {
 	l.http.CloseIdleConnections()
 	if (err != nil || l.sum.faults() > 0) && !l.h.expected && !l.h.stopped() {
 		path := filepath.Join(l.dir, "journal.ndjson")
-		err = errors.Join(err, l.journal.save(path))
+		err = errors.Join(err, l.save(path))
 		l.h.keep(l.check, l.server.log, path, l.server.dir)
 		l.h.repeat(l.check, l.seed, l.number)
 	}

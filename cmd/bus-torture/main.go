@@ -29,6 +29,7 @@ type settings struct {
 	histories int
 	errors    int
 	acks      int
+	removals  int
 	many      manyStreams
 	lives     int
 	duration  time.Duration
@@ -77,6 +78,7 @@ func parse(args []string, out io.Writer) (*settings, error) {
 	f.IntVar(&s.histories, "histories", 8, "how many histories each of the checks of histories makes")
 	f.IntVar(&s.errors, "errors", 40, "how many of the calls that can fail errors makes fail; 1000: all of them")
 	f.IntVar(&s.acks, "ack-kills", 12, "how often acks kills a server below the workers of a named consumer")
+	f.IntVar(&s.removals, "removal-kills", 12, "how often removals kills a server below who publishes, deletes and reads")
 	f.IntVar(&s.many.streams, "streams", 2000, "how many streams many opens")
 	f.DurationVar(&s.many.load, "load", 5*time.Second, "for how long it publishes to them")
 	f.IntVar(&s.lives, "lives", 2000, "how many lives of the simulation lives runs")

@@ -24,7 +24,9 @@ type event struct {
 	Gap     json.RawMessage `json:"gap"`
 	Problem json.RawMessage `json:"problem"`
 
-	DeliverAt time.Time `json:"deliver_at"`
+	DeliveredIndex uint64    `json:"delivered_index"`
+	DeliverAt      time.Time `json:"deliver_at"`
+	ExpiresAt      time.Time `json:"expires_at"`
 }
 
 // name is what the publisher called it, "" when the payload is none of ours.

@@ -63,9 +63,9 @@ func settingFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "redelivery", Usage: "time after which an event that is not acknowledged comes again", DefaultText: "5s"},
 		&cli.IntFlag{Name: "redelivery-count", Usage: "deliveries of an event in all; 0: without end", DefaultText: "3"},
-		&cli.StringSliceFlag{Name: "backoff", Usage: "in place of --redelivery: for the first delivery, the second, and so on; repeatable"},
+		&cli.StringSliceFlag{Name: "backoff", Usage: "in place of --redelivery: for the first delivery, the second, and so on; repeatable; none takes them away"},
 		&cli.IntFlag{Name: "inflight", Usage: "events that may be unacknowledged at once", DefaultText: "64"},
-		&cli.StringFlag{Name: "idle-expiry", Usage: "delete it after nobody was connected for so long, as in 30d", DefaultText: "never"},
+		&cli.StringFlag{Name: "idle-expiry", Usage: "delete it after nobody was connected for so long, as in 30d; never switches it off", DefaultText: "never"},
 	}
 }
 

@@ -98,10 +98,14 @@ func consumerSettings(c *cli.Context) (s client.ConsumerSettings, err error) {
 	if s.Redelivery, err = spanFlag("redelivery", c.String("redelivery")); err != nil {
 		return s, err
 	}
-	if s.IdleExpiry, err = spanFlag("idle-expiry", c.String("idle-expiry")); err != nil {
+	if s.IdleExpiry, err = expiryFlag(c.String("idle-expiry")); err != nil {
 		return s, err
 	}
-	for _, text := range c.StringSlice("backoff") {
+	steps := c.StringSlice("backoff")
+	if len(steps) == 1 && steps[0] == "none" {
+		s.Backoff, steps = []time.Duration{}, nil
+	}
+	for _, text := range steps {
 		d, err := spanFlag("backoff", text)
 		if err != nil {
 			return s, err
@@ -119,6 +123,18 @@ func consumerSettings(c *cli.Context) (s client.ConsumerSettings, err error) {
 		}
 	}
 	return s, nil
+}
+
+// expiryFlag reads a duration, or never.
+func expiryFlag(text string) (time.Duration, error) {
+	if text == "never" {
+		return client.Never, nil
+	}
+	d, err := spanFlag("idle-expiry", text)
+	if err != nil {
+		return 0, usageError("--idle-expiry is %q, wanted a duration as in 12h or 30d, or never", text)
+	}
+	return d, nil
 }
 
 // spanFlag reads a duration, also in days and weeks.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -30,7 +31,10 @@ func deadCommand() *cli.Command {
    bus dead drop --namespace orders --all --consumer billing
 
 retry has it delivered once more to its named consumer alone; where there is
-none it is published again, with --publish=false it stays open instead.`,
+none it is published again, with --publish=false it stays open instead. It stays
+open as well when its time to live is over, or a newer event of its subject took
+its place in a namespace that is compacted: drop it then. With --all the others
+have their turn all the same, and the command fails at the end.`,
 		Subcommands: []*cli.Command{
 			{Name: "ls", Usage: "list those that are open, the oldest first", Flags: []cli.Flag{hostFlag(), namespaceFlag("of the letters; required"),
 				&cli.StringFlag{Name: "consumer", Usage: "only those of this consumer; _ for all without a name"},
@@ -122,7 +126,8 @@ func dropDead(c *cli.Context) error {
 
 // eachLetter does something with the letters that are meant. It stops at the
 // first that fails, and can be run again; of all, one that somebody else has done
-// with meanwhile is none that fails.
+// with meanwhile is none that fails, and one whose event is not given to anybody again
+// keeps no other from its turn: the first of those is returned at the end.
 func eachLetter(c *cli.Context, server *client.Client, do func(namespace, id string) error) error {
 	namespace, err := deadNamespace(c)
 	if err != nil {
@@ -143,17 +148,27 @@ func eachLetter(c *cli.Context, server *client.Client, do func(namespace, id str
 			ids = append(ids, letter.ID)
 		}
 	}
-	for done, id := range ids {
+	var kept error
+	done := 0
+	for _, id := range ids {
 		err := do(namespace, id)
-		if all && errors.Is(err, bus.ErrLetterResolved) {
+		switch {
+		case all && errors.Is(err, bus.ErrEventRemoved):
+			kept = cmp.Or(kept, err)
 			continue
-		}
-		if err != nil && len(ids) > 1 {
+		case all && errors.Is(err, bus.ErrLetterResolved), err == nil:
+			done++
+			continue
+		case len(ids) > 1:
 			err = fmt.Errorf("%w (of %d letters %d are done with)", err, len(ids), done)
 		}
-		if err != nil {
-			return serverError(c, err)
-		}
+		return serverError(c, err)
+	}
+	if kept != nil && len(ids) > 1 {
+		kept = fmt.Errorf("%w (of %d letters %d are done with; bus dead ls lists the others)", kept, len(ids), done)
+	}
+	if kept != nil {
+		return serverError(c, kept)
 	}
 	return nil
 }

@@ -48,6 +48,9 @@ type ConsumerSpec struct {
 	Name      string
 	Patterns  []bus.Pattern // of the namespace
 	Ack       AckSpec
+	// Resumed says that it was there before this server: what is in the log now may
+	// have been delivered to it, also where no note says so.
+	Resumed bool
 }
 
 // tally counts since the server was started.
@@ -69,8 +72,10 @@ func (h *Hub) Declare(spec ConsumerSpec, at Progress) (*Consumer, error) {
 	c := &Consumer{hub: h, turn: make(turnstile, 1), spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary), dying: make(map[uint64]struct{})}
 	c.notes.consumer = c
 	c.notes.quiet = sync.NewCond(&c.notes.mu)
-	_, c.before = h.src.Bounds(spec.Namespace)
-	c.at, _ = at.Within(c.before)
+	_, next := h.src.Bounds(spec.Namespace)
+	if c.at, _ = at.Within(next); spec.Resumed {
+		c.before = next
+	}
 	c.count.moved, c.count.left = time.Now(), time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()

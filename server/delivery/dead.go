@@ -22,6 +22,13 @@ const (
 	ReasonTerm     = "term"     // the consumer said that it will never take it
 )
 
+// keepsDead reports whether what is given up of a namespace becomes a dead letter. An
+// event of an inbox is kept nowhere, and a dead letter is one already: who reads those
+// and never acknowledges would get letters of letters without end.
+func (h *Hub) keepsDead(namespace string) bool {
+	return h.bury != nil && namespace != bus.InboxNamespace && namespace != bus.DeadNamespace
+}
+
 // keepDead keeps the dead letters of a chunk, and settles their events once that
 // is done, one after the other, so that they are kept in the order in which they
 // were given up. It does not wait. What cannot be kept stays in flight and is
@@ -40,7 +47,7 @@ func (s *Stream) keepDead(dead []Delivery) {
 	go func() {
 		defer s.hub.leave()
 		for d := range s.eachUnkept {
-			if d.Namespace == bus.InboxNamespace {
+			if !s.hub.keepsDead(d.Namespace) {
 				continue
 			}
 			if s.keptDead(d) != nil {
@@ -104,7 +111,7 @@ func (s *Stream) keepTermed(ids []string, upTo bool) error {
 		return err
 	}
 	for _, one := range out {
-		if one.Already || one.Event == nil || bus.IsInbox(one.Event.Subject) {
+		if one.Already || one.Event == nil || !s.hub.keepsDead(bus.Namespace(one.Event.Subject)) {
 			continue
 		}
 		if err := s.hub.bury(DeadLetter{Event: one.Event, Consumer: s.id, Attempts: one.attempt, Reason: ReasonTerm, At: time.Now()}); err != nil {

@@ -56,6 +56,9 @@ func (s *Stream) change(ack AckSpec) {
 // Pause stops giving events out, or goes on. What is out stays out.
 func (c *Consumer) Pause(paused bool) {
 	c.mu.Lock()
+	if c.paused && !paused {
+		c.count.moved = time.Now() // nothing could be settled meanwhile
+	}
 	c.paused = paused
 	c.mu.Unlock()
 	c.queue.all()
@@ -122,7 +125,7 @@ type ConsumerState struct {
 	Redelivered uint64 // since the server was started, as is Dead
 	Dead        uint64
 	Paused      bool
-	Stalled     bool // there is something to do, and for a minute, or three times the redelivery, nothing was settled
+	Stalled     bool // there is something to do, and for a minute, or three times the redelivery, nothing was settled; never of a paused one
 }
 
 // IdleFor is how long nobody has been connected; 0 while somebody is. It begins
@@ -155,7 +158,7 @@ func (c *Consumer) State() ConsumerState {
 		state.Oldest = p.Open[0].Index
 	}
 	patience := max(stalledAfter, 3*cmp.Or(c.spec.Ack.Redelivery, defaultRedelivery))
-	state.Stalled = (state.Unacked > 0 || state.Behind > 0) && time.Since(c.count.moved) > patience
+	state.Stalled = !c.paused && (state.Unacked > 0 || state.Behind > 0) && time.Since(c.count.moved) > patience
 	return state
 }
 

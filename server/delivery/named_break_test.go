@@ -82,7 +82,7 @@ func TestARefusalOfWhatAnEarlierServerDeliveredIsOfThatDelivery(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			withNamed(t, AckSpec{Redelivery: time.Hour, Attempts: 3}, func(t *testing.T, n *named) {
 				n.m.publish("a.x")
-				n.pulled(1, "a.x 1(1)\n")
+				n.leasedUpTo(1, "a.x 1(1)\n")
 				n.kill()
 				if connected {
 					defer n.join(MemberSpec{}).Close()
@@ -90,7 +90,7 @@ func TestARefusalOfWhatAnEarlierServerDeliveredIsOfThatDelivery(t *testing.T) {
 				n.cut(true, "a.x 1(1)\n")
 				n.settle(Verdict{Kind: Nak}, false, 1)
 				time.Sleep(backoff(1))
-				n.pulled(1, "a.x 1(2)\n")
+				n.leasedUpTo(1, "a.x 1(2)\n")
 			})
 		})
 	}

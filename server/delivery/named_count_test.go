@@ -9,11 +9,16 @@ import (
 // asked for at any moment.
 func TestStreamsAreCountedWhileConsumersConnect(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: time.Hour}, func(t *testing.T, n *named) {
-		done := make(chan struct{})
+		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)
-			for range 200 {
+			for counting := true; counting; {
 				n.h.Streams("a")
+				select {
+				case <-stop:
+					counting = false
+				default:
+				}
 			}
 		}()
 		for range 200 {
@@ -24,6 +29,7 @@ func TestStreamsAreCountedWhileConsumersConnect(t *testing.T) {
 			}
 			m.Close()
 		}
+		close(stop)
 		<-done
 	})
 }

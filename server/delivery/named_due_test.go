@@ -20,11 +20,11 @@ func TestWhatIsDueComesBeforeWhatIsNewHoweverMuchThatIs(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			withNamed(t, AckSpec{Redelivery: 100 * time.Millisecond}, func(t *testing.T, n *named) {
 				publishMany(n.m, 1000, "a.x")
-				n.pulled(1, "a.x 1(1)\n")
+				n.leasedUpTo(1, "a.x 1(1)\n")
 				owe(n)
 				time.Sleep(backoff(1))
-				n.pulled(1, "a.x 1(2)\n")
-				n.pulled(1, "a.x 2(1)\n")
+				n.leasedUpTo(1, "a.x 1(2)\n")
+				n.leasedUpTo(1, "a.x 2(1)\n")
 			})
 		})
 	}
@@ -33,8 +33,8 @@ func TestWhatIsDueComesBeforeWhatIsNewHoweverMuchThatIs(t *testing.T) {
 func TestAStreamIsGivenWhatIsDueBeforeWhatIsNew(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: time.Second, Inflight: 3}, func(t *testing.T, n *named) {
 		publishMany(n.m, 1000, "a.x")
-		n.pulled(1, "a.x 1(1)\n")
-		n.pulled(1, "a.x 2(1)\n")
+		n.leasedUpTo(1, "a.x 1(1)\n")
+		n.leasedUpTo(1, "a.x 2(1)\n")
 		n.settle(Verdict{}, false, 1)
 		time.Sleep(time.Second)
 		m := n.join(MemberSpec{})
@@ -47,9 +47,9 @@ func TestOneAtATimeStaysInOrder(t *testing.T) {
 	withNamed(t, AckSpec{Redelivery: time.Second, Inflight: 1}, func(t *testing.T, n *named) {
 		publishMany(n.m, 3, "a.x")
 		for index, want := range []string{"a.x 1(1)\n", "a.x 2(1)\n", "a.x 3(1)\n"} {
-			n.pulled(1, want)
+			n.leasedUpTo(1, want)
 			time.Sleep(time.Second)
-			n.pulled(1, want[:len("a.x 1(")]+"2)\n")
+			n.leasedUpTo(1, want[:len("a.x 1(")]+"2)\n")
 			n.settle(Verdict{}, false, uint64(index+1))
 		}
 	})
@@ -60,7 +60,7 @@ func TestOneAtATimeStaysInOrder(t *testing.T) {
 func TestWhatWaitsForItsFirstDeliveryIsSettledTooWhateverTheBackoff(t *testing.T) {
 	withNamed(t, AckSpec{Backoff: []time.Duration{time.Minute, time.Hour}, Inflight: 4}, func(t *testing.T, n *named) {
 		publishMany(n.m, 3, "a.x")
-		n.pulled(3, "a.x 1(1)\na.x 2(1)\na.x 3(1)\n")
+		n.leasedUpTo(3, "a.x 1(1)\na.x 2(1)\na.x 3(1)\n")
 		n.settle(Verdict{Kind: Term}, false, 1, 2)
 		for index := range uint64(2) {
 			if err := n.c.Reopen(index + 1); err != nil {

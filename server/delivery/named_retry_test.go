@@ -12,11 +12,11 @@ import (
 // leased pulls what there is.
 func (n *named) leased(want string) {
 	n.t.Helper()
-	n.pulled(0, want)
+	n.leasedUpTo(0, want)
 }
 
-// pulled pulls what there is, up to a limit.
-func (n *named) pulled(limit int, want string) {
+// leasedUpTo pulls what there is, up to a limit.
+func (n *named) leasedUpTo(limit int, want string) {
 	n.t.Helper()
 	m := n.join(MemberSpec{Limit: limit, Until: true, Lease: true})
 	defer m.Close()

@@ -111,6 +111,7 @@ func withNamed(t *testing.T, ack AckSpec, test func(t *testing.T, n *named)) {
 // start is a server that comes up with what was written down.
 func (n *named) start() {
 	n.t.Helper()
+	n.spec.Resumed = n.h != nil
 	n.h = NewHub(n.m, []string{"a"}, Options{Lookup: n.m.lookup, Journal: n.book, Bury: n.book.bury})
 	at := Progress{Next: 1}
 	if p := n.book.at[n.spec.Name]; p != nil {

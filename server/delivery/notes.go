@@ -197,6 +197,7 @@ func (c *Consumer) act(batch []*decision) {
 		c.remember(d)
 		switch {
 		case d.state != nil:
+			c.before = 0 // from there on nothing was delivered
 			c.move(*d.state)
 		case len(d.reopened) > 0:
 			at := c.progress()

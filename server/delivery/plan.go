@@ -17,7 +17,14 @@ func (c *Consumer) Settle(eventIDs []string, v Verdict, upTo bool) ([]Settled, e
 		if err := c.look(known, eventIDs); err != nil {
 			return nil, err
 		}
-		p, ok, err := c.plan(known, eventIDs, v, upTo)
+		var unnamed []*bus.Event
+		if upTo {
+			var err error
+			if unnamed, err = c.unnamed(known, eventIDs[0]); err != nil {
+				return nil, err
+			}
+		}
+		p, ok, err := c.plan(known, eventIDs, v, upTo, unnamed)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +99,7 @@ func (c *Consumer) wants(subject string) bool {
 
 // plan says what the verdict means for each event. ok is false when one has left
 // its flight since it was looked for.
-func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, upTo bool) (p *plan, ok bool, err error) {
+func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, upTo bool, unnamed []*bus.Event) (p *plan, ok bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p = &plan{of: c, verdict: v}
@@ -127,6 +134,7 @@ func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, up
 		}
 		if upTo {
 			p.takeBelow(index)
+			p.takeUnnamed(index, unnamed)
 		}
 	}
 	return p, true, nil
@@ -207,7 +215,11 @@ func (p *plan) takeStored(e *bus.Event) error {
 	case Wip:
 		p.again = append(p.again, retry{ref, count, now.Add(c.spec.Ack.wait(count))})
 	case Nak:
-		p.again = append(p.again, retry{ref, count, now.Add(v.Delay)})
+		due := now.Add(v.Delay)
+		if most := c.spec.Ack.Attempts; most > 0 && count >= most {
+			due = now // it was the last one
+		}
+		p.again = append(p.again, retry{ref, count, due})
 	case Term:
 		p.dying = append(p.dying, Delivery{Event: e, Attempt: attempt.Count})
 		fallthrough
@@ -240,6 +252,18 @@ func (p *plan) takeBelow(index uint64) {
 	for _, a := range p.progress().Open {
 		if _, dying := p.of.dying[a.Index]; a.Index < index && !flying[a.Index] && !dying {
 			p.unread = append(p.unread, a.Index)
+		}
+	}
+}
+
+// takeUnnamed takes what an earlier server may have delivered in front of an event. Of
+// what this one has delivered meanwhile, or noted, takeBelow knows.
+func (p *plan) takeUnnamed(index uint64, unnamed []*bus.Event) {
+	at := p.progress()
+	for _, e := range unnamed {
+		if _, owed := at.owes(e.Index); owed && e.Index >= at.Next && e.Index < index {
+			p.said = append(p.said, Settled{Event: e, EventID: e.Id})
+			p.settled = append(p.settled, stored{e.Index, e.Id})
 		}
 	}
 }

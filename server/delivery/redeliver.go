@@ -55,10 +55,9 @@ func (fs *flights) spent(fl *flight) bool {
 }
 
 // bury says that a flight has had its last attempt. Where dead letters are kept
-// it stays until it is one, and is said again when that fails. An event of an
-// inbox is kept nowhere.
+// it stays until it is one, and is said again when that fails.
 func (s *Stream) bury(fl *flight) {
-	if s.hub.bury != nil && fl.cursor != nil {
+	if s.hub.keepsDead(fl.namespace()) {
 		s.flights.reschedule(fl, time.Now().Add(buryAgain))
 		if fl.dying {
 			return // it takes its time

@@ -68,12 +68,14 @@ func (s *Stream) drop(f *feed, indexes []uint64) {
 	s.notify()
 }
 
-// among yields the flights of some indexes. One that is yielded may be removed.
+// among yields the flights of some indexes, by either place of an event that was put
+// off: who deletes it a second time does not find the one from the other any more. One
+// that is yielded may be removed.
 func (u *unacked) among(indexes []uint64) func(yield func(*flight) bool) {
 	return func(yield func(*flight) bool) {
 		for fl := u.first; fl != nil; {
 			next := fl.next
-			if slices.Contains(indexes, fl.event.Index) && !yield(fl) {
+			if e := fl.event; (slices.Contains(indexes, e.Index) || slices.Contains(indexes, e.GivenIndex())) && !yield(fl) {
 				return
 			}
 			fl = next

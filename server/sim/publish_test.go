@@ -166,7 +166,7 @@ func (p *event) sure(w *world) bool { return p.index > 0 && w.spaces[p.ns].faile
 // expired sends new content under a key whose window has passed.
 func (w *world) expired(rng *rand.Rand) {
 	for _, p := range w.events {
-		if p.key != "" && !w.jumped && w.up && !p.reused && time.Since(p.last) > dedupWindow+2*time.Minute {
+		if p.key != "" && !w.jumped && w.up && !p.reused && !p.duplicate && time.Since(p.last) > dedupWindow+2*time.Minute {
 			p.reused = true
 			next := w.compose(rng, p.ns)
 			next.key, next.id = p.key, ""

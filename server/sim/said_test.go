@@ -237,9 +237,7 @@ func (s *saying) taken(w *world, t *task, asked time.Time, set settings) {
 		}
 		t.earliest, t.latest = asked.Add(s.delay), now.Add(max(s.delay, time.Second))
 		if w.spent(t, set) {
-			if t.delayed, t.noted, t.latest = false, 0, now; !s.n.connected() {
-				t.latest = now.Add(s.delay)
-			}
+			t.delayed, t.noted, t.earliest, t.latest = false, 0, asked, now
 		}
 	}
 }
