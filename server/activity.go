@@ -119,7 +119,7 @@ func (st *stream) guarded() (over bool) {
 // depart ends a stream on a connection of its own.
 func (st *stream) depart() {
 	st.over()
-	st.source.Close()
+	st.part()
 	st.peer.end(!st.broken)
 	st.leave()
 }

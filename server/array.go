@@ -24,7 +24,7 @@ const (
 // it ends early at a size; the resume header says where to go on.
 func (st *stream) array(w http.ResponseWriter, r *http.Request, sub *subscription, gaps []gapFrame) {
 	st.peer = st.server.newAnswerPeer(w)
-	defer func() { st.source.Close(); st.peer.end(!st.broken) }()
+	defer func() { st.part(); st.peer.end(!st.broken) }()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(st.server.drained, cancel)()
@@ -65,6 +65,9 @@ func (st *stream) array(w http.ResponseWriter, r *http.Request, sub *subscriptio
 		}
 		more = false
 		break
+	}
+	if r.Context().Err() != nil {
+		return
 	}
 	if more {
 		w.Header().Set(headerMore, "true")
@@ -117,8 +120,10 @@ func (st *stream) writeArray(h http.Header, body []byte, gaps []gapFrame) {
 		}
 	}
 	for piece := range slices.Chunk(body, 256<<10) { // each has the time of a write: a slow reader gets all of it
+		st.begun = true
 		if st.write(piece) != nil {
 			return
 		}
 	}
+	st.whole = true
 }

@@ -99,7 +99,7 @@ func (st *stream) end(reason string) []byte {
 // bound is which of its bounds the source has reached. A stream with a limit
 // shares no frames, so that all that it handed out is counted.
 func (st *stream) bound() string {
-	if st.limit > 0 && st.taken >= st.limit {
+	if st.limit > 0 && st.taken >= st.limit || st.filled() {
 		return endLimit
 	}
 	return endUntil

@@ -72,7 +72,7 @@ func (s *Server) joinConsumer(w http.ResponseWriter, r *http.Request, sub *subsc
 		s.fail(w, r, err)
 		return false
 	}
-	st.source = member
+	st.source, st.member = member, member
 	if sub.format == typeJSON {
 		st.array(w, r, sub, nil)
 		return false

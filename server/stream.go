@@ -23,13 +23,17 @@ type stream struct {
 	limit    int  // 0: none
 	format   format
 	source   source
-	id       string         // consumer id
-	name     string         // of a named consumer; "" of others
-	places   []string       // namespaces, in the order of the source's positions
-	seen     []bus.Position // ack=none: what a reconnect would name, by place
-	taken    int            // events handed out for the first time; of shared frames they are not counted
-	own      *buffer        // nil while it rests
-	broken   bool           // a write has failed
+	id       string           // consumer id
+	name     string           // of a named consumer; "" of others
+	places   []string         // namespaces, in the order of the source's positions
+	seen     []bus.Position   // ack=none: what a reconnect would name, by place
+	taken    int              // events handed out for the first time; of shared frames they are not counted
+	given    int              // all deliveries
+	own      *buffer          // nil while it rests
+	broken   bool             // a write has failed
+	member   *delivery.Member // of a named consumer: the source; nil of others
+	begun    bool             // something of what it was given was written, or perhaps
+	whole    bool             // all that is to be said was written
 	clock    streamClock
 }
 
@@ -42,6 +46,16 @@ type source interface {
 	Close()
 }
 
+// part leaves the source. What a pull leases stays out for its peer alone, so it
+// has to have been told: of an answer that broke off it goes to the others.
+func (st *stream) part() {
+	if st.member != nil && !st.whole {
+		st.member.Break(!st.begun)
+		return
+	}
+	st.source.Close()
+}
+
 // begin writes the head and the first frames. A stream without an end then gets
 // the connection to itself where there is one to get: it goes on after begin has
 // returned, and calls leave at its end. begin reports false when it is over.
@@ -49,7 +63,7 @@ func (st *stream) begin(w http.ResponseWriter, r *http.Request, sub *subscriptio
 	s := st.server
 	defer func() {
 		if !goesOn {
-			st.source.Close()
+			st.part()
 		}
 	}()
 	alone := r.ProtoMajor == 1 && !sub.bounded() && r.ContentLength == 0
@@ -89,7 +103,7 @@ func (st *stream) turn() (over bool) {
 			return true
 		}
 		chunk, due, err := st.source.Poll()
-		if st.write(st.chunk(&chunk)) != nil {
+		if st.tell(&chunk) != nil {
 			return true
 		}
 		if chunk.Count+len(chunk.Deliveries) > 0 {
@@ -97,11 +111,9 @@ func (st *stream) turn() (over bool) {
 		}
 		switch {
 		case err != nil:
-			st.write(st.last(err))
-			return true
+			return st.finish(st.last(err))
 		case st.server.draining.Load(): // also a stream that always has something to send ends, and keeps its hours
-			st.write(st.format.letGo(st.room(), retryDrain()))
-			return true
+			return st.finish(st.format.letGo(st.room(), retryDrain()))
 		}
 		now := time.Now()
 		if st.onTime(now) {
@@ -112,6 +124,31 @@ func (st *stream) turn() (over bool) {
 			return false
 		}
 	}
+}
+
+// tell writes a chunk. A pull that has had all it asked for is told, though its
+// end is still to be said: who counts does not wait for that.
+func (st *stream) tell(c *delivery.Chunk) error {
+	out := st.chunk(c)
+	st.begun = st.begun || len(c.Deliveries) > 0
+	err := st.write(out)
+	st.given += len(c.Deliveries)
+	st.whole = err == nil && st.filled()
+	return err
+}
+
+// filled reports whether a pull of a named consumer has had as many deliveries as
+// it asked for, those of what comes again included.
+func (st *stream) filled() bool {
+	return st.member != nil && st.limit > 0 && st.given >= st.limit
+}
+
+// finish writes what there is to say at the end of a stream, which is over then.
+func (st *stream) finish(out []byte) (over bool) {
+	if !st.gone.Load() {
+		st.whole = st.write(out) == nil || st.whole
+	}
+	return true
 }
 
 // last is what a stream ends with whose source has ended.
@@ -130,11 +167,9 @@ func (st *stream) last(err error) []byte {
 func (st *stream) onTime(now time.Time) (over bool) {
 	switch {
 	case st.clock.waited(now):
-		st.write(st.end(endWait))
-		return true
+		return st.finish(st.end(endWait))
 	case st.clock.aged(now):
-		st.write(st.format.letGo(st.room(), retryDrain()))
-		return true
+		return st.finish(st.format.letGo(st.room(), retryDrain()))
 	case st.clock.pingDue(now):
 		return st.write(st.format.control(st.room(), "ping", st.resume(), pingFrame{Tail: st.tail()})) != nil
 	}

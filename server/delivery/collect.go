@@ -193,8 +193,10 @@ func (s *Stream) full() bool {
 // The caller holds s.mu.
 func (s *Stream) limited() bool { return s.limit > 0 && s.taken >= s.limit }
 
-// emit puts an event into the chunk, or reports that there is no room. The
-// caller holds s.mu.
+// emit puts an event into the chunk, or reports that there is no room, or that
+// something else is due first: who takes one event at a time, by a stream that is
+// made for it, would get what is new again and again, and what has to come again
+// only when the log has no more. The caller holds s.mu.
 func (s *Stream) emit(c *cursor, e *bus.Event, owned bool) bool {
 	if s.full() || s.limited() {
 		return false
@@ -214,16 +216,22 @@ func (s *Stream) emit(c *cursor, e *bus.Event, owned bool) bool {
 	if !owed {
 		return true
 	}
-	if s.flights != nil && !owned {
+	if s.flights == nil {
+		s.deliver(e, 1, c.feed.namespace)
+		return true
+	}
+	now := time.Now()
+	if before == nil && s.end == nil && s.flights.overdue(now) { // the next collect begins with that
+		return false
+	}
+	if !owned {
 		e = own(e)
 	}
 	if before != nil {
 		s.flights.bringBack(c, e, before)
 		return true
 	}
-	if s.flights != nil {
-		s.flights.launch(c, e, time.Now()).give(s.taker)
-	}
+	s.flights.launch(c, e, now).give(s.taker)
 	s.deliver(e, 1, c.feed.namespace)
 	return true
 }

@@ -166,8 +166,9 @@ func (c *Consumer) Join(spec MemberSpec) (*Member, error) {
 // open makes the stream that members take from, where the consumer is. The
 // caller holds c.turn and c.mu.
 func (c *Consumer) open() error {
-	ack := c.spec.Ack
+	ack, at := c.spec.Ack, c.at.clone()
 	s, err := c.hub.Open(Spec{
+		consumer: c, owed: &at, // known from the first moment on: all streams are counted at any
 		Places: []Place{{Namespace: c.spec.Namespace, Patterns: c.spec.Patterns, From: max(c.at.Floor(), 1)}},
 		Ack:    &ack,
 		Wake:   c.queue.wake,
@@ -175,8 +176,6 @@ func (c *Consumer) open() error {
 	if err != nil {
 		return err
 	}
-	at := c.at.clone()
-	s.consumer, s.cursors[0].owed = c, &at
 	c.stream = s
 	return nil
 }

@@ -176,6 +176,12 @@ func (fs *flights) due() (time.Time, bool) {
 	return fs.heap[0].due, true
 }
 
+// overdue reports whether a flight has to go out again, or to be given up, by now.
+func (fs *flights) overdue(now time.Time) bool {
+	due, ok := fs.due()
+	return ok && !due.After(now)
+}
+
 // expire takes from a member what it has had its time with.
 func (fs *flights) expire(m *Member, now time.Time) {
 	for _, fl := range fs.heap {

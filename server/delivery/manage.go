@@ -97,7 +97,7 @@ func (c *Consumer) move(at Progress) {
 		return
 	}
 	for m := range c.members {
-		c.stream.release(m)
+		c.stream.release(m, wasTold)
 	}
 	c.stream.Close()
 	c.stream = nil

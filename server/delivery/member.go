@@ -36,8 +36,8 @@ type MemberSpec struct {
 	ID    string // by which Hub.Settle finds it; "" when it settles by the consumer's name only
 	Limit int    // deliveries, those of redeliveries included; 0: no limit
 	Until bool   // end where the log ends now
-	// Lease says that what it was given stays out when it leaves, until its time is
-	// over. Otherwise others get it at once.
+	// Lease says that what it was given stays out when it leaves by Close, until its
+	// time is over. Otherwise others get it at once.
 	Lease bool
 	// Wake is for who calls Poll, as that of Spec.
 	Wake func()
@@ -93,9 +93,31 @@ func (m *Member) Positions() []Position {
 // to the others at once. A second call does nothing.
 func (m *Member) Close() {
 	if !m.closed.Swap(true) {
-		m.consumer.part(m)
+		m.consumer.part(m, wasTold)
 	}
 }
+
+// Break is Close for who could not tell to its end what was given: also what is
+// leased goes to the others at once, or nobody would have it until its time is
+// over. Of what is unseen nothing was told at all: that was no attempt.
+func (m *Member) Break(unseen bool) {
+	how := wasCut
+	if unseen {
+		how = wasUnseen
+	}
+	if !m.closed.Swap(true) {
+		m.consumer.part(m, how)
+	}
+}
+
+// told is what became of what a member was given, when it leaves.
+type told uint8
+
+const (
+	wasTold   told = iota
+	wasCut         // perhaps not to the end
+	wasUnseen      // not at all
+)
 
 // isFull reports whether the member may not take more. The caller holds
 // Stream.mu.

@@ -99,7 +99,7 @@ func (c *Consumer) tell(chunk *Chunk) {
 
 // part takes a member out. What it leaves goes to the others at once; when there
 // are none, the place is noted and the stream let go.
-func (c *Consumer) part(m *Member) {
+func (c *Consumer) part(m *Member, how told) {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 	c.queue.leave(m)
@@ -110,7 +110,7 @@ func (c *Consumer) part(m *Member) {
 	if c.stream == nil {
 		return
 	}
-	c.stream.release(m)
+	c.stream.release(m, how)
 	if len(c.members) == 0 {
 		c.sleep()
 		c.count.left = time.Now()
@@ -129,10 +129,10 @@ func (c *Consumer) sleep() {
 	c.stream = nil
 }
 
-// release takes from a member what it has. What is leased stays out, as does what
-// is being acknowledged: who says so often leaves at once. All else may go out
-// again now.
-func (s *Stream) release(m *Member) {
+// release takes from a member what it has. What is leased and was told stays out,
+// as does what is being acknowledged: who says so often leaves at once. All else
+// may go out again now.
+func (s *Stream) release(m *Member, how told) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,9 +141,13 @@ func (s *Stream) release(m *Member) {
 			continue
 		}
 		fl.give(nil)
-		if !m.lease && !fl.noted {
-			s.flights.reschedule(fl, now)
+		if m.lease && how == wasTold || fl.noted {
+			continue
 		}
+		if how == wasUnseen {
+			fl.attempt--
+		}
+		s.flights.reschedule(fl, now)
 	}
 }
 

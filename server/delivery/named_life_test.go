@@ -94,6 +94,9 @@ func (l *namedLife) leave() {
 		return
 	}
 	i := l.rng.IntN(len(l.members))
+	if l.rng.IntN(3) == 0 {
+		l.members[i].Break(l.rng.IntN(2) == 0)
+	}
 	l.members[i].Close()
 	l.members = append(l.members[:i], l.members[i+1:]...)
 }

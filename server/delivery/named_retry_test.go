@@ -12,7 +12,13 @@ import (
 // leased pulls what there is.
 func (n *named) leased(want string) {
 	n.t.Helper()
-	m := n.join(MemberSpec{Until: true, Lease: true})
+	n.leasedUpTo(0, want)
+}
+
+// leasedUpTo pulls what there is, up to a limit.
+func (n *named) leasedUpTo(limit int, want string) {
+	n.t.Helper()
+	m := n.join(MemberSpec{Limit: limit, Until: true, Lease: true})
 	defer m.Close()
 	got := ""
 	for {

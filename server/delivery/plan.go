@@ -177,6 +177,7 @@ func (p *plan) take(fl *flight) {
 		c.queue.wake()
 		return
 	case v.Kind == Nak:
+		fl.attempt = c.tried(e.Index, fl.attempt)
 		p.again = append(p.again, retry{stored{e.Index, e.Id}, fl.attempt, fl.soonest(v.Delay, now)})
 	case v.Kind == Term:
 		p.dying = append(p.dying, Delivery{Event: e, Attempt: fl.attempt})
@@ -209,16 +210,16 @@ func (p *plan) takeStored(e *bus.Event) error {
 		attempt = &Attempt{Count: 1}
 	}
 	p.said = append(p.said, Settled{Event: e, EventID: e.Id})
-	ref := stored{e.Index, e.Id}
+	ref, count := stored{e.Index, e.Id}, c.tried(e.Index, attempt.Count)
 	switch now := time.Now(); v.Kind {
 	case Wip:
-		p.again = append(p.again, retry{ref, attempt.Count, now.Add(c.spec.Ack.wait(max(attempt.Count, 1)))})
+		p.again = append(p.again, retry{ref, count, now.Add(c.spec.Ack.wait(count))})
 	case Nak:
 		due := now.Add(v.Delay)
-		if most := c.spec.Ack.Attempts; most > 0 && attempt.Count >= most {
+		if most := c.spec.Ack.Attempts; most > 0 && count >= most {
 			due = now // it was the last one
 		}
-		p.again = append(p.again, retry{ref, attempt.Count, due})
+		p.again = append(p.again, retry{ref, count, due})
 	case Term:
 		p.dying = append(p.dying, Delivery{Event: e, Attempt: attempt.Count})
 		fallthrough
@@ -226,6 +227,15 @@ func (p *plan) takeStored(e *bus.Event) error {
 		p.settled = append(p.settled, ref)
 	}
 	return nil
+}
+
+// tried is how often an event was delivered. Who says something of one that an
+// earlier server may have delivered was given it, though nothing is known of that.
+func (c *Consumer) tried(index uint64, count int) int {
+	if index < c.before {
+		return max(count, 1)
+	}
+	return count
 }
 
 // takeBelow takes all that was delivered in front of an event.

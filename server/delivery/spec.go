@@ -27,6 +27,9 @@ type Spec struct {
 	// something, from any goroutine and also in vain. It must not block, nor call
 	// the hub or the stream. nil: Next is called.
 	Wake func()
+
+	consumer *Consumer // whose stream it is to be; nil: that of one subscriber
+	owed     *Progress // of it, in its one place
 }
 
 // Place is what a stream carries of one namespace.
@@ -61,7 +64,7 @@ func (a *AckSpec) wait(n int) time.Duration {
 	if len(a.Backoff) == 0 {
 		return a.Redelivery
 	}
-	return a.Backoff[min(n, len(a.Backoff))-1]
+	return a.Backoff[max(1, min(n, len(a.Backoff)))-1] // at no attempt is what was reopened, or never seen
 }
 
 // Defaults of AckSpec.
@@ -77,7 +80,7 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 	if err := h.check(spec); err != nil {
 		return nil, err
 	}
-	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, limit: spec.Limit, inboxes: spec.Inboxes, call: spec.Wake}
+	s := &Stream{hub: h, id: spec.ConsumerID, format: spec.Format, limit: spec.Limit, inboxes: spec.Inboxes, call: spec.Wake, consumer: spec.consumer}
 	if s.call == nil {
 		s.wake = make(chan struct{}, 1)
 	}
@@ -90,7 +93,7 @@ func (h *Hub) Open(spec Spec) (*Stream, error) {
 		if from == 0 {
 			from, _ = h.src.Bounds(p.Namespace)
 		}
-		s.cursors = append(s.cursors, &cursor{stream: s, feed: h.feed(p.Namespace), patterns: p.Patterns, from: from, pos: from, until: p.Until, picks: picks{seam: p.Seam, only: p.Only, release: p.Release}})
+		s.cursors = append(s.cursors, &cursor{stream: s, feed: h.feed(p.Namespace), patterns: p.Patterns, from: from, pos: from, until: p.Until, owed: spec.owed, picks: picks{seam: p.Seam, only: p.Only, release: p.Release}})
 	}
 	if err := h.register(s); err != nil {
 		return nil, err

@@ -143,17 +143,35 @@ func (w *world) partNamed(n *named, rng *rand.Rand) {
 	w.tracef("%s leaves", m.name)
 }
 
-// lease pulls some events, which stay out.
+// lease pulls some events, which stay out. Some break off before they are answered:
+// what those had is as if it had never been given.
 func (w *world) lease(n *named, rng *rand.Rand) {
 	s := n.now()
 	if !s.there {
 		return
 	}
+	if rng.IntN(2) == 0 { // a job that comes by itself, after the time of what is out
+		for len(n.members) > 0 && w.failure == "" {
+			w.partNamed(n, rng)
+		}
+		time.Sleep(s.redelivery + time.Millisecond)
+	}
 	limit := 1 + rng.IntN(5)
 	wait := s.redelivery / time.Duration(2*limit+2) // nothing comes twice meanwhile
 	m, begun := &member{name: n.name + "/pull", leased: true, here: true}, time.Now()
-	a := w.do("GET", n.query(s, "limit", strconv.Itoa(limit), "wait", wait.String()), "", "Accept: application/json")
-	w.attendNamed(n)
+	patience := 2 * time.Minute
+	breaks := rng.IntN(3) == 0
+	if breaks {
+		patience = wait/2 + 7 // at no moment at which something comes
+	}
+	a := requestWithin(patience, w.client, "GET", n.query(s, "limit", strconv.Itoa(limit), "wait", wait.String()), &trickle{}, "Accept: application/json")
+	if breaks && a.status == 0 {
+		w.tracef("%s breaks off", m.name)
+		w.rest()
+	}
+	if w.attendNamed(n); breaks && a.status == 0 {
+		return
+	}
 	var events []*wire
 	if err := json.Unmarshal([]byte(a.body), &events); a.status != 200 || err != nil || len(events) > limit {
 		w.failf("%s pulls %d: got %d %s", n.name, limit, a.status, a.body)
@@ -162,7 +180,25 @@ func (w *world) lease(n *named, rng *rand.Rand) {
 	w.tracef("%s pulls %d of %d", n.name, len(events), limit)
 	for _, e := range events {
 		w.saw(w.spaces[n.ns], e)
+		w.dueFirst(n, e, begun)
 		w.given(n, m, e, begun, time.Now())
+	}
+}
+
+// dueFirst: a pull is not given what is new before what was due when it began.
+func (w *world) dueFirst(n *named, e *wire, begun time.Time) {
+	if n.tasks[e.Index] != nil {
+		return
+	}
+	s := n.now()
+	for i, t := range n.tasks {
+		if t.life != w.lifeNow() || t.settled() || t.unsure || t.dying || w.spent(t, s) {
+			continue
+		}
+		if due := n.dueAt(t); due.Before(begun) {
+			w.failf("%s pulls %d, which is new, and not %d, which was due %s before", n.name, e.Index, i, begun.Sub(due))
+			return
+		}
 	}
 }
 

@@ -61,7 +61,12 @@ func newRequest(ctx context.Context, method, query string, body io.Reader, heade
 }
 
 func request(client *http.Client, method, query string, body *trickle, headers ...string) answer {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	return requestWithin(2*time.Minute, client, method, query, body, headers...)
+}
+
+// requestWithin breaks off when the answer is not there by then.
+func requestWithin(patience time.Duration, client *http.Client, method, query string, body *trickle, headers ...string) answer {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := newRequest(ctx, method, query, body.body(), headers)
 	if err != nil {
