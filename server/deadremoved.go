@@ -76,10 +76,12 @@ func (o erased) wrote(letter *bus.Event, id string) bool {
 }
 
 // deleteLetters deletes the dead letters that were made of events: they have a copy of
-// each. A letter knows both
-// places of an event that was put off: once the event is gone from both, neither says
-// where the other was.
+// each. A letter knows both places of an event that was put off: once the event is gone
+// from both, neither says where the other was. Of a letter there is none.
 func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []uint64, of erased) error {
+	if namespace == bus.DeadNamespace {
+		return nil
+	}
 	if err := s.engine.Keep(bus.DeadNamespace); err != nil {
 		return err
 	}
@@ -91,14 +93,8 @@ func (s *Server) deleteLetters(ctx context.Context, namespace string, indexes []
 		return err
 	}
 	letters, err := s.lettersOf(ctx, namespace, indexes, of)
-	if err != nil {
+	if err != nil || len(letters) == 0 {
 		return err
-	}
-	if len(letters) == 0 {
-		if namespace == bus.DeadNamespace {
-			return nil
-		}
-		return s.deleteLetters(ctx, bus.DeadNamespace, nil, erased{}) // of letters that a call before has deleted
 	}
 	if _, err := s.deleteAll(ctx, bus.DeadNamespace, letters, erased{}); err != nil {
 		return err
@@ -152,9 +148,7 @@ func (s *Server) lettersOf(ctx context.Context, namespace string, indexes []uint
 	return letters, nil
 }
 
-// isLetterOf reports whether a dead letter was made of one of some events. One that was
-// made of a dead letter goes whenever that one is deleted: who deletes the event again
-// does not find what leads from the one to the other.
+// isLetterOf reports whether a dead letter was made of one of some events.
 func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64, of erased) bool {
 	in, _, ok := parseDeadSubject(e.Subject)
 	if !ok || in != namespace {
@@ -165,17 +159,11 @@ func (s *Server) isLetterOf(e *bus.Event, namespace string, indexes []uint64, of
 		Delivered uint64 `json:"delivered_index"`
 		EventID   string `json:"event_id"`
 	}
-	switch {
-	case json.Unmarshal(e.Payload, &letter) != nil || letter.Index == 0:
-		return false
-	case slices.Contains(indexes, letter.Index), slices.Contains(indexes, letter.Delivered):
-		return of.wrote(e, letter.EventID)
-	case namespace != bus.DeadNamespace:
+	if json.Unmarshal(e.Payload, &letter) != nil || letter.Index == 0 {
 		return false
 	}
-	_, err := s.readOne(namespace, letter.Index)
-	removed, ok := bus.AsRemoved(err)
-	return ok && removed.Reason == bus.RemovedDeleted
+	is := slices.Contains(indexes, letter.Index) || slices.Contains(indexes, letter.Delivered)
+	return is && of.wrote(e, letter.EventID)
 }
 
 // forget drops letters that were deleted.
