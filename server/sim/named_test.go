@@ -25,8 +25,9 @@ type named struct {
 	since    time.Time        // nothing was due before: it was connected, changed or resumed
 	window   int              // the largest it ever had
 	letters  map[letterKey]int
-	lost     bool // a power cut may have taken anything back
-	unseen   int  // up to here, events may have had their only attempt with one who died
+	lost     bool   // a power cut may have taken anything back
+	unseen   int    // up to here, events may have had their only attempt with one who died
+	handed   uint64 // up to here, events may have been on their way to a pull that broke off: they are due since
 }
 
 // member is one connection of a named consumer.
@@ -170,6 +171,7 @@ func (w *world) lease(n *named, rng *rand.Rand) {
 		w.rest()
 	}
 	if w.attendNamed(n); breaks && a.status == 0 {
+		n.handed = uint64(len(w.spaces[n.ns].log))
 		return
 	}
 	var events []*wire
@@ -187,7 +189,7 @@ func (w *world) lease(n *named, rng *rand.Rand) {
 
 // dueFirst: a pull is not given what is new before what was due when it began.
 func (w *world) dueFirst(n *named, e *wire, begun time.Time) {
-	if n.tasks[e.Index] != nil {
+	if n.tasks[e.Index] != nil || e.Index <= n.handed {
 		return
 	}
 	s := n.now()
