@@ -1,6 +1,7 @@
 package immuta_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -50,5 +51,32 @@ func TestHalfACommitThatWasCutOffComesBackAfterNoPowerCut(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestCommitsThatAFullDiskRefusesTakeOneEntryOfTheIndexAtMost(t *testing.T) {
+	fs := faultfs.New()
+	l := open(t, fs, immuta.Options{})
+	for range 20 {
+		add(t, l, strings.Repeat("x", 70<<10))
+	}
+	l.Close()
+	indexFile := strings.TrimSuffix(logFile, ".log") + ".idx"
+	before, _ := fs.ReadFile(indexFile)
+	l = open(t, fs, immuta.Options{})
+	fs.Inject(func(c faultfs.Call) error {
+		if c.Path == logFile && c.Op == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	})
+	for range 9 {
+		if _, err := l.Append(t.Context(), [][]byte{[]byte("no")}); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("got %v, want ENOSPC", err)
+		}
+	}
+	const entry = 32
+	if after, _ := fs.ReadFile(indexFile); len(after) != len(before)-entry {
+		t.Errorf("got %d bytes of index, want the %d of before without one entry", len(after), len(before))
 	}
 }

@@ -36,7 +36,7 @@ func (x *index) forget(end int64) {
 func (x *index) doubt() error {
 	x.mu.Lock()
 	v := &x.view
-	if v.file == nil || v.n == 0 || len(v.memory) > 0 { // it does not end there
+	if v.file == nil || v.n == 0 || len(v.memory) > 0 || x.lastNote == 0 { // it does not end there, or was doubted already
 		x.mu.Unlock()
 		return nil
 	}

@@ -68,14 +68,25 @@ func (d *declared) begin() {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.known)) { // behind the others, whose consumers wake up with it
-		if d.known[name] != isDeleting || slices.Contains(d.atStart, name) {
+		if d.known[name] != isDeleting {
 			continue
 		}
-		if err := d.finishDeleting(name); err != nil {
+		if slices.Contains(d.atStart, name) {
+			d.keep(name)
+		} else if err := d.finishDeleting(name); err != nil {
 			d.fail(name, err)
 		}
 	}
 	d.retainAsBefore()
+}
+
+// keep ends a deletion that was not finished of a namespace that somebody has started
+// the server with since: what is published there now must not go with a later start
+// without it.
+func (d *declared) keep(name string) {
+	if err := d.say(name, declaredEntry{State: isDeleted}); err != nil {
+		d.server.log.Error("a namespace of --namespaces is still noted as one that is to be deleted; do not leave it out at the next start", "namespace", name, "error", err)
+	}
 }
 
 // retainAsBefore keeps as much as was said while the server ran last, but for

@@ -124,3 +124,28 @@ func TestWhatADeletionHasLeftOfConsumersIsDeletedByTheNextStart(t *testing.T) {
 	b.want(201, "PUT", "/v1/namespaces/mail", "")
 	b.refused(404, "unknown_consumer", "GET", "/v1/namespaces/mail/consumers/post", "")
 }
+
+func TestANamespaceThatTheServerIsStartedWithIsNoLongerToBeDeleted(t *testing.T) {
+	b := openBus(t, admin)
+	b.want(201, "PUT", "/v1/namespaces/mail", "")
+	b.stop()
+	named := func(c *server.Config) { // as --namespaces does
+		if err := c.Engine.Declare("mail", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.start("127.0.0.1:0", admin, func(c *server.Config) { // a deletion that a crash has cut off
+		said := []bus.Event{{Subject: bus.NamespacesNamespace + ".mail", Payload: []byte(`{"state":"deleting"}`)}}
+		if err := c.Engine.Append(t.Context(), bus.NamespacesNamespace, said); err != nil {
+			t.Fatal(err)
+		}
+	}, named)
+	b.publish(`{"subject":"mail.sent","payload":1}`)
+	b.stop()
+	b.start("127.0.0.1:0", admin)
+	b.stop()
+	b.start("127.0.0.1:0", admin, named)
+	if a := b.do("GET", "/v1/namespaces/mail", ""); a.field("last_index") != "1" {
+		t.Errorf("got %s, want the event that was published since", a.body)
+	}
+}

@@ -90,12 +90,8 @@ func (s *subjects) seen(each func(func(*bus.Event)) error) error {
 	if len(s.newest) == 0 {
 		return nil
 	}
-	byID := make(map[string]*newestEvent, len(s.newest))
-	for _, n := range s.newest {
-		byID[n.id] = n
-	}
 	return each(func(e *bus.Event) {
-		if n := byID[e.Id]; n != nil {
+		if n := s.newest[e.Subject]; n != nil && n.id == e.Id {
 			n.at = e.Index
 		}
 	})

@@ -30,6 +30,7 @@ type Consumer struct {
 	removed recentIDs // gone from the log while they were out
 	letters map[uint64]*obituary
 	dying   map[uint64]struct{} // becoming dead letters, by a stream that is gone
+	saying  map[uint64]int      // what is being said of, while nobody is connected: nobody gives it up meanwhile
 	paused  bool
 	end     error // why it takes no more members
 }
@@ -69,7 +70,7 @@ func (h *Hub) Declare(spec ConsumerSpec, at Progress) (*Consumer, error) {
 	if err := h.check(Spec{Places: []Place{{Namespace: spec.Namespace, Patterns: spec.Patterns}}, Ack: &ack}); err != nil {
 		return nil, err
 	}
-	c := &Consumer{hub: h, turn: make(turnstile, 1), spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary), dying: make(map[uint64]struct{})}
+	c := &Consumer{hub: h, turn: make(turnstile, 1), spec: spec, members: make(map[*Member]struct{}), letters: make(map[uint64]*obituary), dying: make(map[uint64]struct{}), saying: make(map[uint64]int)}
 	c.notes.consumer = c
 	c.notes.quiet = sync.NewCond(&c.notes.mu)
 	_, next := h.src.Bounds(spec.Namespace)

@@ -16,6 +16,8 @@ type flight struct {
 	due     time.Time // deadline of the delivery, or when it may go out again
 	slot    int       // in flights.heap
 	owner   *Member   // of a named consumer: who has it; nil: nobody
+	last    *Member   // who had it last,
+	times   int       // and how often it was given to him in a row
 	noted   bool      // what is said of it is being written down, or that has failed
 	dying   bool      // it has had its last attempt, and becomes a dead letter
 	twin    *flight   // another event with the same id, delivered later

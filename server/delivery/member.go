@@ -136,10 +136,15 @@ func (fl *flight) give(m *Member) {
 		fl.owner.held--
 		fl.owner.isFull() // it may still have its share: a wake-up would be lost on it
 	}
-	if fl.owner = m; m != nil {
-		m.held++
-		m.taken++
+	if fl.owner = m; m == nil {
+		return
 	}
+	m.held++
+	m.taken++
+	if fl.last != m {
+		fl.last, fl.times = m, 0
+	}
+	fl.times++
 }
 
 // over returns io.EOF when a bounded member has had all. The caller holds

@@ -145,7 +145,7 @@ func (s *Stream) release(m *Member, how told) {
 			continue
 		}
 		if how == wasUnseen {
-			fl.attempt--
+			fl.attempt = max(fl.attempt-fl.times, 0)
 		}
 		s.flights.reschedule(fl, now)
 	}

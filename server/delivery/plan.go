@@ -31,6 +31,7 @@ func (c *Consumer) Settle(eventIDs []string, v Verdict, upTo bool) ([]Settled, e
 		if !ok {
 			continue
 		}
+		defer p.letGo()
 		if err := p.read(); err != nil {
 			return nil, err
 		}
@@ -48,6 +49,38 @@ type plan struct {
 	said      []Settled
 	dying     []Delivery // to be dead letters
 	unread    []uint64   // settled too, but it is not known yet what they are
+	held      []uint64   // nobody gives them up before this is carried out
+}
+
+// hold keeps from being given up what is spoken of, while there is no stream whose
+// flights would say so. The caller holds c.mu.
+func (p *plan) hold() {
+	if p.of.stream != nil {
+		return
+	}
+	p.held = append(p.held, p.unread...)
+	for _, e := range p.settled {
+		p.held = append(p.held, e.index)
+	}
+	for _, r := range p.again {
+		p.held = append(p.held, r.index)
+	}
+	for _, index := range p.held {
+		p.of.saying[index]++
+	}
+}
+
+func (p *plan) letGo() {
+	if len(p.held) == 0 {
+		return
+	}
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
+	for _, index := range p.held {
+		if p.of.saying[index]--; p.of.saying[index] == 0 {
+			delete(p.of.saying, index)
+		}
+	}
 }
 
 // look finds the events that are not in flight in the log.
@@ -137,6 +170,7 @@ func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, up
 			p.takeUnnamed(index, unnamed)
 		}
 	}
+	p.hold()
 	return p, true, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/bus"
@@ -22,7 +23,7 @@ const mostUnnamed = 100_000
 func (c *Consumer) unnamed(known map[string]*bus.Event, id string) ([]*bus.Event, error) {
 	e := known[id]
 	c.mu.Lock()
-	from, before := c.progress().Next, c.before
+	from, before, patterns := c.progress().Next, c.before, c.spec.Patterns
 	c.mu.Unlock()
 	if e == nil || e.Index >= before { // it is out, and so is all in front of it, or it is refused
 		return nil, nil
@@ -30,7 +31,15 @@ func (c *Consumer) unnamed(known map[string]*bus.Event, id string) ([]*bus.Event
 	var found []*bus.Event
 	r := c.hub.src.Reader(c.spec.Namespace, from)
 	defer r.Close()
-	for from < e.Index {
+	for asked := from; from < e.Index; {
+		if from >= asked {
+			var at uint64
+			if at, asked = c.hub.src.Skip(c.spec.Namespace, from, patterns); at > from {
+				from = at
+				r.Seek(at)
+				continue
+			}
+		}
 		events, err := r.Next()
 		if next := passable(err); next > from {
 			from = next
@@ -47,12 +56,12 @@ func (c *Consumer) unnamed(known map[string]*bus.Event, id string) ([]*bus.Event
 			if from = events[i].Index + 1; from > e.Index {
 				break
 			}
-			if c.wants(events[i].Subject) && !events[i].Waits() {
-				found = append(found, own(&events[i]))
+			if e := &events[i]; c.wants(e.Subject) && !e.Waits() { // of what may be large no more is needed
+				found = append(found, &bus.Event{Id: strings.Clone(e.Id), Subject: strings.Clone(e.Subject), Index: e.Index})
 			}
-		}
-		if len(found) > mostUnnamed {
-			return nil, notDelivered(id, "was not delivered to this consumer: too many events in front of it were not acknowledged")
+			if len(found) > mostUnnamed {
+				return nil, notDelivered(id, "was not delivered to this consumer: too many events in front of it were not acknowledged")
+			}
 		}
 	}
 	return found, nil
@@ -71,52 +80,65 @@ func passable(err error) uint64 {
 }
 
 // Tend gives up what has had its last attempt while nobody is connected: it becomes a
-// dead letter. With somebody connected, who takes next does that, and it is not given
-// out meanwhile. A paused consumer gives nothing up. It returns once what it did is
-// durable. Errors: those of Options.Bury and of the Journal, and of reading the log;
-// what is left is done by the next call.
+// dead letter. With somebody connected, who takes next does that. A paused consumer
+// gives nothing up. It does some at a time, and returns once that is durable; who wants
+// to connect meanwhile waits for one. Errors: those of Options.Bury and of the Journal,
+// and of reading the log; what is left is done by the next call.
 func (c *Consumer) Tend() error {
-	if len(c.overdue(time.Now())) == 0 {
+	spent := c.overdue(time.Now())
+	if len(spent) == 0 {
 		return nil
 	}
 	if _, ok := c.hub.enter(); !ok {
 		return ErrClosed
 	}
 	defer c.hub.leave()
-	c.turn.Lock() // nobody joins, nor is anything reset
-	defer c.turn.Unlock()
-	for _, a := range c.overdue(time.Now()) {
-		if err := c.giveUp(a); err != nil {
+	for _, a := range spent[:min(len(spent), mostTended)] {
+		if err := c.giveUp(a.Index); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// overdue are the events whose last attempt is over, while there is nobody to see it.
-func (c *Consumer) overdue(now time.Time) (spent []Attempt) {
+// mostTended is how many events one call gives up, so that others get their turn.
+const mostTended = 64
+
+func (c *Consumer) overdue(now time.Time) []Attempt {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.spent(now)
+}
+
+// spent are the events whose last attempt is over, while there is nobody to see it. The
+// caller holds c.mu.
+func (c *Consumer) spent(now time.Time) (spent []Attempt) {
 	most := c.spec.Ack.Attempts
 	if c.stream != nil || c.paused || c.end != nil || most == 0 || c.hub.bury == nil {
 		return nil
 	}
 	for _, a := range c.at.Open {
-		if _, dying := c.dying[a.Index]; a.Count >= most && !a.Due.After(now) && !dying {
+		if _, dying := c.dying[a.Index]; a.Count >= most && !a.Due.After(now) && !dying && c.saying[a.Index] == 0 {
 			spent = append(spent, a)
 		}
 	}
 	return spent
 }
 
-// giveUp keeps an event as a dead letter. What is gone from the log is only settled.
-func (c *Consumer) giveUp(a Attempt) error {
+// giveUp keeps an event as a dead letter, if it is still to be. What is gone from the
+// log is only settled. Nobody joins meanwhile, nor is anything reset.
+func (c *Consumer) giveUp(index uint64) error {
+	c.turn.Lock()
+	defer c.turn.Unlock()
 	c.mu.Lock()
-	if _, owed := c.at.owes(a.Index); !owed { // acknowledged meanwhile
+	spent := c.spent(time.Now())
+	i := slices.IndexFunc(spent, func(a Attempt) bool { return a.Index == index })
+	if i < 0 {
 		c.mu.Unlock()
 		return nil
 	}
-	c.dying[a.Index] = struct{}{} // who acknowledges it from now on comes too late
+	a := spent[i]
+	c.dying[index] = struct{}{} // who acknowledges it from now on comes too late
 	c.mu.Unlock()
 	defer c.triedToKeep(a.Index)
 	d := &decision{settled: []stored{{index: a.Index}}}

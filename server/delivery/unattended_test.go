@@ -179,3 +179,55 @@ func TestADeadLetterThatIsGivenUpIsNoDeadLetterAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAckThatIsBeingWrittenIsNotOvertakenByADeadLetter(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Minute, Attempts: 1}, func(t *testing.T, n *named) {
+		publishMany(n.m, 1, "a.x")
+		n.pulled(1)
+		time.Sleep(time.Minute)
+		release := n.book.delay()
+		var settled []Settled
+		var failed, tended error
+		go func() { settled, failed = n.c.Settle([]string{eventID("a", 1)}, Verdict{}, false) }()
+		synctest.Wait()
+		go func() { tended = n.c.Tend() }()
+		synctest.Wait()
+		release()
+		synctest.Wait()
+		if failed != nil || tended != nil || len(settled) != 1 || settled[0].Already || len(n.book.dead) != 0 {
+			t.Fatalf("got %v, %v, %v and %d dead letters, want it acknowledged and none", settled, failed, tended, len(n.book.dead))
+		}
+		n.tend(0)
+	})
+}
+
+func TestWhoConnectsWaitsForOneEventThatIsGivenUpAndNotForAll(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Minute, Attempts: 1, Inflight: 1000}, func(t *testing.T, n *named) {
+		publishMany(n.m, 200, "a.x")
+		n.pulled(200)
+		time.Sleep(time.Minute)
+		const note = 10 * time.Millisecond
+		n.book.refuse = func(Note) error { time.Sleep(note); return nil }
+		go n.c.Tend()
+		synctest.Wait()
+		begun := time.Now()
+		n.join(MemberSpec{}).Close()
+		if took := time.Since(begun); took > 2*note {
+			t.Errorf("got a connection after %s, want it behind the one event", took)
+		}
+	})
+}
+
+func TestAPullThatSawNothingHasHadNoAttemptHoweverOftenItWasGivenOne(t *testing.T) {
+	withNamed(t, AckSpec{Redelivery: time.Second, Attempts: 4}, func(t *testing.T, n *named) {
+		publishMany(n.m, 1, "a.x")
+		m := n.join(MemberSpec{Limit: 9, Lease: true})
+		for attempt := range 3 {
+			wantChunk(t, m, fmt.Sprintf("a.x 1(%d)\n", attempt+1))
+		}
+		m.Break(true)
+		if got, want := n.pulled(1), "a.x 1(1)\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
