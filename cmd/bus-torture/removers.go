@@ -214,7 +214,7 @@ func (r *remover) remove(ctx context.Context, o order) bool {
 		return false
 	case status == http.StatusNotFound && (r.slow || o.name == o.p.ID && r.book.mayBeRemoved(o.p)):
 		return false // not readable yet, or an id that went with its event
-	case status != http.StatusOK || json.Unmarshal(text, &s) != nil || !s.Deleted || fmt.Sprint(s.Index) != o.name && o.name != o.p.ID:
+	case status != http.StatusOK || json.Unmarshal(text, &s) != nil || !s.Deleted || s.Index != o.p.Index && fmt.Sprint(s.Index) != o.name && o.name != o.p.ID:
 		r.book.fault("%s: deleting %s of %s got %d: %s", o.p.Token, o.name, r.namespace, status, text)
 		return false
 	case gone && !s.Already, s.Already && !o.again && !r.book.mayBeRemoved(o.p):
