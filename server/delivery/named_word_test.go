@@ -253,7 +253,8 @@ func TestADeadLetterWhoseNoteFailsIsKeptOnce(t *testing.T) {
 }
 
 func TestWhatIsBecomingADeadLetterIsNotAcknowledgedThoughItsLastConnectionHasLeft(t *testing.T) {
-	for _, upTo := range []bool{false, true} {
+	for i := range 4 {
+		upTo, connected := i%2 == 1, i > 1
 		withNamed(t, AckSpec{Redelivery: time.Hour, Attempts: 1}, func(t *testing.T, n *named) {
 			n.m.publish("a.x", "a.x")
 			m := n.join(MemberSpec{})
@@ -262,6 +263,13 @@ func TestWhatIsBecomingADeadLetterIsNotAcknowledgedThoughItsLastConnectionHasLef
 			n.settle(Verdict{Kind: Nak}, false, 1)
 			waitFor(t, m) // the letter of 1 is kept, and its note under way
 			m.Close()
+			if connected { // and has it in flight anew
+				m := n.join(MemberSpec{})
+				defer m.Close()
+				if _, _, _, err := n.c.take(m); err != nil {
+					t.Fatal(err)
+				}
+			}
 			index := uint64(1)
 			if upTo {
 				index = 2

@@ -150,7 +150,7 @@ func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, up
 	for _, id := range ids {
 		index := uint64(0)
 		switch fl := c.flight(id); {
-		case fl != nil && fl.dying:
+		case fl != nil && c.isDying(fl):
 			return nil, false, notDelivered(id, "was given up after its last attempt")
 		case fl != nil:
 			p.take(fl)
@@ -172,6 +172,13 @@ func (c *Consumer) plan(known map[string]*bus.Event, ids []string, v Verdict, up
 	}
 	p.hold()
 	return p, true, nil
+}
+
+// isDying reports whether an event is becoming a dead letter, be it by a stream that is
+// gone: who connects meanwhile has it in flight anew. The caller holds c.mu and Stream.mu.
+func (c *Consumer) isDying(fl *flight) bool {
+	_, dying := c.dying[fl.event.Index]
+	return fl.dying || dying
 }
 
 // flight returns what is in flight under an id. The caller holds c.mu and
@@ -278,7 +285,7 @@ func (p *plan) takeBelow(index uint64) {
 	if s := p.of.stream; s != nil {
 		for fl := s.cursors[0].unacked.first; fl != nil && fl.event.Index < index; fl = fl.next {
 			flying[fl.event.Index] = true
-			if !fl.dying {
+			if !p.of.isDying(fl) {
 				p.take(fl)
 			}
 		}

@@ -133,19 +133,26 @@ func Open(dir string, o Options) (*Engine, error) {
 // checkTwins refuses a log that is there under two names: their events would
 // have the same ids, and a place in one would be taken for a place in the other.
 func (e *Engine) checkTwins() error {
+	seen := make(map[uint64]string)
 	for _, name := range e.Namespaces() {
-		if err := e.checkTwin(e.log(name)); err != nil {
-			return err
+		incarnation := e.log(name).incarnation
+		if other, ok := seen[incarnation]; ok {
+			return twins(other, name)
 		}
+		seen[incarnation] = name
 	}
 	return nil
+}
+
+func twins(one, other string) error {
+	return fmt.Errorf("namespaces %s and %s are the same log under two names: move the copy away, and use bus copy to copy events", min(one, other), max(one, other))
 }
 
 // checkTwin refuses one that is listed under another name.
 func (e *Engine) checkTwin(n *namespace) error {
 	for _, other := range e.Namespaces() {
 		if other != n.name && e.log(other).incarnation == n.incarnation {
-			return fmt.Errorf("namespaces %s and %s are the same log under two names: move the copy away, and use bus copy to copy events", min(other, n.name), max(other, n.name))
+			return twins(other, n.name)
 		}
 	}
 	return nil
