@@ -22,7 +22,8 @@ import (
 //
 // With a [*GapError] the events are returned as well. A second call goes on behind the first.
 // After any other error, also the end of ctx, some events may be leased to nobody: they come
-// again, at once when the server could not send its answer, else after their time. It sends once, and may be called from many goroutines.
+// again, at once when the server could not send its answer, else after their time. It sends
+// once, and may be called from many goroutines.
 func (c *Client) Pull(ctx context.Context, opts ...GetOption) ([]*Event, error) {
 	r := newGetRequest(opts)
 	if r.consumer == "" {
