@@ -102,18 +102,7 @@ func (c *consumers) watch(k *keptConsumer) {
 		return
 	}
 	c.watching = true
-	go func() {
-		ticker := time.NewTicker(idleEvery)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-c.server.drained.Done():
-				return
-			case <-ticker.C:
-				c.expire()
-			}
-		}
-	}()
+	go c.every(idleEvery, c.expire)
 }
 
 // errInUse says that a consumer was idle when it was looked for, and is not now.
